@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/chain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_FOREIGN = CHUNK_CLASSES };
+/* What is copied rather than linked when two chains become one: below it a copy is cheaper than one more iovec. */
+enum { SPLICE_COPY = 2048 };
+
+static const size_t class_bytes[CHUNK_CLASSES] = {512, 4096, 32768};
+/* Ready chunks kept for each class: at most 1 MiB, 2 MiB and 4 MiB. */
+static const size_t class_keep[CHUNK_CLASSES] = {2048, 512, 128};
+
+static struct chunk *chunk_borrow(struct chunk_pool *pool, uint8_t class)
+{
+    struct chunk *k = pool->free[class];
+    if (k != NULL) {
+        pool->free[class] = k->next;
+        pool->cached[class]--;
+    } else {
+        k = malloc(class_bytes[class]);
+        if (k == NULL)
+            return NULL;
+        k->data = (char *)(k + 1);
+        k->cap = class_bytes[class] - sizeof(*k);
+        k->class = class;
+    }
+    k->next = NULL;
+    k->head = 0;
+    k->tail = 0;
+    pool->bytes += class_bytes[class];
+    return k;
+}
+
+static void chunk_return(struct chunk_pool *pool, struct chunk *k)
+{
+    if (k->class == CHUNK_FOREIGN) {
+        pool->bytes -= k->cap;
+        free(k->data);
+        free(k);
+        return;
+    }
+    pool->bytes -= class_bytes[k->class];
+    if (pool->cached[k->class] >= class_keep[k->class]) {
+        free(k);
+        return;
+    }
+    k->next = pool->free[k->class];
+    pool->free[k->class] = k;
+    pool->cached[k->class]++;
+}
+
+void chunk_pool_free(struct chunk_pool *pool)
+{
+    must(pool->bytes == 0);
+    for (size_t class = 0; class < CHUNK_CLASSES; class ++) {
+        for (struct chunk *k = pool->free[class], *next = NULL; k != NULL; k = next) {
+            next = k->next;
+            free(k);
+        }
+        pool->free[class] = NULL;
+        pool->cached[class] = 0;
+    }
+}
+
+static void chain_link(struct chain *c, struct chunk *k)
+{
+    if (c->last == NULL)
+        c->first = k;
+    else
+        c->last->next = k;
+    c->last = k;
+}
+
+/* The class of the next chunk of a chain that holds `held` bytes and is to take `more`. */
+static uint8_t class_for(size_t held, size_t more)
+{
+    for (uint8_t class = 0; class < CHUNK_CLASSES - 1; class ++)
+        if (held + more <= class_bytes[class] - sizeof(struct chunk))
+            return class;
+    return CHUNK_CLASSES - 1;
+}
+
+bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s)
+{
+    struct chunk *k = c->last;
+    size_t room = (k == NULL) ? 0 : k->cap - k->tail;
+    size_t now = s.len < room ? s.len : room;
+    if (now < s.len) {
+        /* All new chunks are made before a byte is written, so that failure leaves the chain as it was. */
+        struct chain fresh = {0};
+        for (size_t left = s.len - now; left > 0;) {
+            struct chunk *add = chunk_borrow(pool, class_for(c->len + now, left));
+            if (add == NULL) {
+                chain_clear(&fresh, pool);
+                return false;
+            }
+            add->tail = left < add->cap ? left : add->cap;
+            memcpy(add->data, s.ptr + (s.len - left), add->tail);
+            left -= add->tail;
+            chain_link(&fresh, add);
+        }
+        chain_link(c, fresh.first);
+        c->last = fresh.last;
+    }
+    if (now > 0) {
+        memcpy(k->data + k->tail, s.ptr, now);
+        k->tail += now;
+    }
+    c->len += s.len;
+    return true;
+}
+
+bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b)
+{
+    if (buf_len(b) == 0) {
+        buf_free(b);
+        return true;
+    }
+    struct chunk *k = malloc(sizeof(*k));
+    if (k == NULL)
+        return false;
+    *k = (struct chunk){.data = b->data,
+                        .head = b->head,
+                        .tail = b->tail,
+                        .cap = b->cap,
+                        .class = CHUNK_FOREIGN};
+    pool->bytes += k->cap;
+    chain_link(c, k);
+    c->len += buf_len(b);
+    *b = (struct buf){0};
+    return true;
+}
+
+void chain_splice(struct chain *c, struct chunk_pool *pool, struct chain *from)
+{
+    if (from->len <= SPLICE_COPY && c->last != NULL && c->last->cap - c->last->tail >= from->len) {
+        for (struct chunk *k = from->first; k != NULL; k = k->next) {
+            memcpy(c->last->data + c->last->tail, k->data + k->head, k->tail - k->head);
+            c->last->tail += k->tail - k->head;
+        }
+        c->len += from->len;
+        chain_clear(from, pool);
+        return;
+    }
+    if (from->first != NULL) {
+        chain_link(c, from->first);
+        c->last = from->last;
+        c->len += from->len;
+    }
+    *from = (struct chain){0};
+}
+
+int chain_iovec(const struct chain *c, struct iovec *iov, int max)
+{
+    int n = 0;
+    for (const struct chunk *k = c->first; k != NULL && n < max; k = k->next) {
+        if (k->tail == k->head)
+            continue;
+        iov[n].iov_base = k->data + k->head;
+        iov[n].iov_len = k->tail - k->head;
+        n++;
+    }
+    return n;
+}
+
+void chain_consume(struct chain *c, struct chunk_pool *pool, size_t n)
+{
+    must(n <= c->len);
+    c->len -= n;
+    while (c->first != NULL) {
+        struct chunk *k = c->first;
+        size_t here = k->tail - k->head;
+        if (n < here) {
+            k->head += n;
+            return;
+        }
+        n -= here;
+        c->first = k->next;
+        if (c->first == NULL)
+            c->last = NULL;
+        chunk_return(pool, k);
+    }
+}
+
+void chain_clear(struct chain *c, struct chunk_pool *pool)
+{
+    while (c->first != NULL) {
+        struct chunk *k = c->first;
+        c->first = k->next;
+        chunk_return(pool, k);
+    }
+    *c = (struct chain){0};
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit proto is what the proxy knows of a wire protocol: one const vtable, one folder each. It is pure: bytes in, bytes
+ * out, no fd, no clock, no memory beyond what it is handed. Nothing outside proto/ asks which protocol it is. */
+#ifndef PROTO_PROTO_H
+#define PROTO_PROTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/chain.h"
+#include "base/must.h"
+#include "base/span.h"
+#include "proto/args.h"
+
+/** What a parser says. */
+enum parse {
+    PARSE_DONE, /* one whole message was framed */
+    PARSE_MORE, /* more bytes are needed */
+    PARSE_BAD,  /* the framing is broken: nothing behind it can be read */
+};
+
+/** A request is shorter than this, all in all: redis closes a connection whose query buffer passes 1 GiB. */
+#define REQUEST_MAX ((size_t)1 << 30)
+
+/** Where the parsing of one request stands; resumable however its bytes are cut, linear in all. Zeroed (but for `args`,
+ * which the caller sets to an empty vector) before the first byte of each request; the fields are the protocol's own. */
+struct request_parser {
+    struct args *args; /* arguments so far */
+    uint32_t pos;      /* bytes of the message that are framed */
+    uint32_t scan;     /* bytes behind pos that are known to hold no line end */
+    uint32_t left;     /* arguments still to come */
+    uint32_t bulk;     /* length of the argument that is being received */
+    uint8_t state;
+};
+
+/** What a protocol must know of the pool to answer for it. All spans live as long as the pool's settings. */
+struct proto_settings {
+    struct span password; /* redis_auth; len 0: none is set */
+    uint32_t db;          /* redis_db */
+    bool single_server;   /* every key is on the one server: keys need not share a shard, nothing is split */
+};
+
+/** What a protocol remembers of one client between requests. Zeroed when the client comes. */
+struct proto_session {
+    const struct proto_settings *settings;
+    bool authed; /* gave the right password */
+};
+
+enum request_kind {
+    REQUEST_NONE,    /* read and answered by nothing (an empty line, *0) */
+    REQUEST_LOCAL,   /* `reply` is the answer, made here */
+    REQUEST_FORWARD, /* `wire` goes to one server, chosen by the keys, which must all be on it */
+    REQUEST_SPLIT,   /* keys may go to different servers: compose_part() for each, join() of the replies. When all
+                      * are on one server, `wire` is forwarded as it is. */
+};
+
+/** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
+struct key_range {
+    uint32_t first;
+    uint32_t count;
+    uint32_t step;
+};
+
+enum { KEY_RANGES = 4 };
+
+/** One request as it was read. Spans point into the message, or into `scratch`; valid until the next parse. */
+struct request_view {
+    enum request_kind kind;
+    uint32_t len;       /* bytes of the whole message; to be consumed */
+    bool write;         /* may change data (the intent for routing) */
+    bool quiet;         /* the client expects no reply: whatever comes is dropped, even an error of ours */
+    bool close;         /* after this reply the client's connection is closed and nothing behind it is read */
+    uint8_t expect;     /* for parse_reply(); protocol's own */
+    uint8_t join;       /* for compose_part() and join(); protocol's own */
+    uint8_t ranges;     /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
+    struct key_range keys[KEY_RANGES];
+    struct span wire;   /* what to send: the message itself, or its canonical form in scratch */
+    struct span reply;  /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
+    const char *base;   /* where the message begins: what args are relative to */
+    const struct args *args;
+};
+
+/** The keys of a view in order; total number. */
+uint32_t request_key_count(const struct request_view *v);
+
+/** Key `i` of 0..request_key_count()-1. */
+struct span request_key(const struct request_view *v, uint32_t i);
+
+/** Where the parsing of one reply stands. Zeroed before the first byte of each reply. Replies are not kept: every byte
+ * that was looked at counts as consumed, so that a reply can be passed on while it arrives. */
+struct reply_parser {
+    uint64_t left;   /* bytes of a body still to come, line end included */
+    uint64_t number; /* a length that is being read */
+    void *stack;     /* redis: counts of the open nested arrays, when deeper than a few; freed by reply_reset() */
+    uint32_t depth;
+    uint32_t counts[4];
+    uint8_t state;
+    uint8_t type;
+    bool error;      /* the reply is an error line of the server's; valid once PARSE_DONE was said */
+    bool negative;
+    uint8_t matched; /* bytes of a line's beginning that were matched so far */
+    char head[24];   /* the beginning of a line, kept to recognise it when it comes in pieces */
+};
+
+/** How the reply of a part of a split request ended. */
+struct part_reply {
+    struct span bytes; /* the server's reply, whole; or, if `failed`, an error line of ours made by error() */
+    bool failed;       /* no reply came: dead server, timeout */
+    bool error;        /* the server answered with an error */
+};
+
+struct proto {
+    const char *name;
+
+    /** Reads one request from the front of `in`, which always begins at the message's first byte. Fills `out` on
+     * PARSE_DONE; on PARSE_BAD sets out->reply. Canonical forms and local replies are written into `scratch`, which
+     * this call may clear first. */
+    enum parse (*parse_request)(struct request_parser *p, struct proto_session *ses, struct span in,
+                                struct buf *scratch, struct request_view *out);
+
+    /** Appends the request for the keys numbered order[0..count-1] (ascending) of a REQUEST_SPLIT. False if memory is
+     * out. */
+    bool (*compose_part)(const struct request_view *v, const uint32_t *order, uint32_t count,
+                         struct buf *out);
+
+    /** What a part of this view expects as reply (a canonical part may differ from the whole). */
+    uint8_t (*part_expect)(const struct request_view *v);
+
+    /** Looks at `in`, sets `*used` to how many bytes of it belong to this reply. PARSE_DONE: the reply is whole;
+     * PARSE_BAD: not a reply to what was expected: the connection can't be trusted any more. */
+    enum parse (*parse_reply)(struct reply_parser *p, uint8_t expect, struct span in, size_t *used);
+    /** Frees what a parser of an unfinished reply holds, and zeroes it. */
+    void (*reply_reset)(struct reply_parser *p);
+
+    /** Joins the replies of the parts of a split request to one, at the end of `out`. `part_of[i]` is the part that
+     * key i went to; keys keep their order inside a part. `join` is the view's. A shard that failed makes an error of
+     * the whole, never a miss. False if memory is out or a part's reply has not the shape it must have (`*bad` then
+     * names that part, else it is UINT32_MAX). */
+    bool (*join)(uint8_t join, const struct part_reply *parts, uint32_t part_count,
+                 const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
+                 struct chain *out, uint32_t *bad);
+
+    /** Appends an error line of ours: `-ERR reason` or `SERVER_ERROR reason`. False if memory is out. */
+    bool (*error)(struct buf *out, struct span reason);
+
+    /** Appends the error for keys that must be on one server and are not. */
+    bool (*error_cross)(struct buf *out, const struct request_view *v);
+
+    /** Appends what a fresh server connection must be sent before any request, and says how many replies it will
+     * bring, and with what `expect`. Every one must be a success: see handshake_ok(). */
+    uint32_t (*handshake)(const struct proto_settings *set, struct buf *out, uint8_t *expect);
+    /** Was reply number `i` of the handshake (its first bytes, cut to a bound) a success? */
+    bool (*handshake_ok)(uint32_t i, struct span reply);
+};
+
+extern const struct proto proto_redis;
+extern const struct proto proto_memcache;
+
+#endif
