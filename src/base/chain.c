@@ -184,6 +184,41 @@ void chain_consume(struct chain *c, struct chunk_pool *pool, size_t n)
     }
 }
 
+bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain *tail)
+{
+    must(n <= c->len && tail->first == NULL);
+    if (n == c->len)
+        return true;
+    struct chunk *before = NULL;
+    struct chunk *k = c->first;
+    size_t left = n;
+    for (; left > 0 && left >= k->tail - k->head; k = k->next) {
+        left -= k->tail - k->head;
+        before = k;
+    }
+    if (left > 0) {
+        /* The cut goes through chunk k: what lies behind it is copied, its further chunks are moved. */
+        struct span rest = {k->data + k->head + left, k->tail - k->head - left};
+        if (!chain_append(tail, pool, rest))
+            return false;
+        k->tail -= rest.len;
+        before = k;
+        k = k->next;
+    }
+    if (k != NULL) {
+        chain_link(tail, k);
+        tail->last = c->last;
+    }
+    if (before == NULL)
+        c->first = NULL;
+    else
+        before->next = NULL;
+    c->last = before;
+    tail->len = c->len - n;
+    c->len = n;
+    return true;
+}
+
 void chain_clear(struct chain *c, struct chunk_pool *pool)
 {
     while (c->first != NULL) {

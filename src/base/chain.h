@@ -62,6 +62,9 @@ int chain_iovec(const struct chain *c, struct iovec *iov, int max);
 /** Takes `n` bytes (at most its length) from its front. */
 void chain_consume(struct chain *c, struct chunk_pool *pool, size_t n);
 
+/** Moves all bytes behind the first `n` to the (empty) `tail`. False if memory is out: nothing changed. */
+must_check bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain *tail);
+
 /** Drops all bytes. */
 void chain_clear(struct chain *c, struct chunk_pool *pool);
 

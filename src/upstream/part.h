@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit part is one request to one server and the reply that belongs to it. A part stands in the FIFO of one server
+ * connection from the moment it is sent until its reply is whole or it failed.
+ *
+ * Lifetime: embedded in its owner (a request, a piece of a split request). The owner fills it and hands it to
+ * upstream_send(); from then it is the upstream's, until `reply` with `last` or `failed` gives it back. Exactly one of
+ * the two ends it. */
+#ifndef UPSTREAM_PART_H
+#define UPSTREAM_PART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/span.h"
+
+struct part;
+
+struct part_events {
+    /** The next bytes of its reply, in order; with `last` they complete it, and `error` says whether the server
+     * answered with an error. */
+    void (*reply)(struct part *p, struct span piece, bool last, bool error);
+    /** No (further) reply will come. `reason` is a text for the client, lent for the time of the call. */
+    void (*failed)(struct part *p, struct span reason);
+};
+
+struct part {
+    struct list link; /* in the FIFO of its connection */
+    const struct part_events *on;
+    uint64_t start; /* where its bytes begin among those of the connection's requests */
+    uint64_t born;  /* when it was queued: ms of the loop's clock */
+    uint32_t bytes; /* of its request */
+    uint8_t expect; /* for the protocol's parse_reply() */
+};
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "upstream/pool.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+static bool auto_eject(const struct pool *p)
+{
+    return p->conf->auto_eject_hosts;
+}
+
+static struct ring_version *ring_version_new(struct pool *p, uint64_t number)
+{
+    struct ring_version *v = calloc(1, sizeof(*v));
+    if (v == NULL)
+        return NULL;
+    atomic_init(&v->refs, 1);
+    v->number = number;
+    v->retry_at = UINT64_MAX;
+    for (uint32_t i = 0; i < p->server_count; i++) {
+        if (p->members[i].live)
+            v->live++;
+        else if (p->servers[i].retry_at < v->retry_at)
+            v->retry_at = p->servers[i].retry_at;
+    }
+    if (v->live == 0)
+        return v;
+    v->ring = ring_build((enum dist_kind)p->conf->distribution, p->members, p->server_count);
+    if (v->ring == NULL) {
+        free(v);
+        return NULL;
+    }
+    return v;
+}
+
+void ring_release(struct ring_version *v)
+{
+    if (v == NULL || atomic_fetch_sub(&v->refs, 1) > 1)
+        return;
+    if (v->ring != NULL)
+        ring_free(v->ring);
+    free(v);
+}
+
+/* Puts a ring over today's live servers in force. When memory is out the old one stays. */
+static bool publish(struct pool *p)
+{
+    uint64_t number = p->ring == NULL ? 1 : p->ring->number + 1;
+    struct ring_version *v = ring_version_new(p, number);
+    if (v == NULL) {
+        log_error("pool '%s': no memory for a new ring", p->conf->name);
+        return false;
+    }
+    ring_release(p->ring);
+    p->ring = v;
+    atomic_store(&p->ring_number, number);
+    return true;
+}
+
+static bool server_init(struct pool *p, uint32_t i)
+{
+    struct server *s = &p->servers[i];
+    s->conf = &p->conf->servers[i];
+    const struct conf_endpoint *at = &s->conf->at;
+    p->members[i] = (struct dist_member){
+        .name = span_str(s->conf->name), .weight = s->conf->weight, .live = true};
+    if (at->path != NULL) {
+        s->literal = true;
+        return addr_unix(&s->addr, at->path);
+    }
+    s->literal = addr_literal(&s->addr, at->host, at->port);
+    return true;
+}
+
+static bool pool_fill(struct pool *p)
+{
+    p->servers = calloc(p->server_count, sizeof(*p->servers));
+    p->members = calloc(p->server_count, sizeof(*p->members));
+    if (p->servers == NULL || p->members == NULL)
+        return false;
+    for (uint32_t i = 0; i < p->server_count; i++)
+        if (!server_init(p, i))
+            return false;
+    return publish(p);
+}
+
+struct pool *pool_new(const struct conf_pool *conf, uint32_t index)
+{
+    must(conf->server_count > 0);
+    struct pool *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return NULL;
+    p->conf = conf;
+    p->index = index;
+    p->server_count = conf->server_count;
+    p->proto = conf->redis ? &proto_redis : &proto_memcache;
+    p->settings = (struct proto_settings){.db = (uint32_t)conf->redis_db,
+                                          .single_server = conf->server_count == 1};
+    if (conf->redis_auth != NULL)
+        p->settings.password = span_str(conf->redis_auth);
+    p->hash = hash_function((enum hash_kind)conf->hash);
+    if (conf->hash_tag != NULL)
+        p->tag = span_str(conf->hash_tag);
+    pthread_mutex_init(&p->mutex, NULL);
+    if (!pool_fill(p)) {
+        pool_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+void pool_free(struct pool *p)
+{
+    ring_release(p->ring);
+    pthread_mutex_destroy(&p->mutex);
+    free(p->servers);
+    free(p->members);
+    free(p);
+}
+
+/* Takes every ejected server back whose time has come. */
+static bool readmit(struct pool *p, uint64_t now)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < p->server_count; i++) {
+        if (p->members[i].live || p->servers[i].retry_at > now)
+            continue;
+        p->members[i].live = true;
+        changed = true;
+        log_warn("pool '%s': server '%s' is back on the ring", p->conf->name,
+                 p->servers[i].conf->name);
+    }
+    return changed;
+}
+
+struct ring_version *pool_ring(struct pool *p, uint64_t now)
+{
+    pthread_mutex_lock(&p->mutex);
+    bool good = true;
+    if (p->ring->retry_at <= now && readmit(p, now))
+        good = publish(p);
+    struct ring_version *v = good ? p->ring : NULL;
+    if (v != NULL)
+        atomic_fetch_add(&v->refs, 1);
+    pthread_mutex_unlock(&p->mutex);
+    return v;
+}
+
+bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now)
+{
+    struct server *s = &p->servers[server];
+    bool ejected = false;
+    pthread_mutex_lock(&p->mutex);
+    uint32_t failures = atomic_fetch_add(&s->failures, 1) + 1;
+    if (auto_eject(p) && p->members[server].live &&
+        failures >= (uint64_t)p->conf->server_failure_limit) {
+        p->members[server].live = false;
+        s->retry_at = now + (uint64_t)p->conf->server_retry_timeout;
+        atomic_store(&s->failures, 0);
+        ejected = publish(p);
+        log_warn("pool '%s': server '%s' is ejected for %lld ms after %u failures", p->conf->name,
+                 s->conf->name, (long long)p->conf->server_retry_timeout, failures);
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return ejected;
+}
+
+void pool_server_succeeded(struct pool *p, uint32_t server)
+{
+    struct server *s = &p->servers[server];
+    if (atomic_load_explicit(&s->failures, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_lock(&p->mutex);
+    atomic_store(&s->failures, 0);
+    pthread_mutex_unlock(&p->mutex);
+}

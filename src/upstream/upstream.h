@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit upstream is a pool as one worker sees it: its connections to the servers, the ring it routes by, its counters.
+ * It belongs to the worker's thread.
+ *
+ *   upstream_route(key) -> server -> upstream_send(part) -> the FIFO of a server connection -> part's events
+ */
+#ifndef UPSTREAM_UPSTREAM_H
+#define UPSTREAM_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/must.h"
+#include "base/span.h"
+#include "io/loop.h"
+#include "stats/stats.h"
+#include "upstream/part.h"
+#include "upstream/pool.h"
+
+struct server_conn;
+
+/* Reasons are texts for clients, cut to this. */
+enum { REASON_TEXT = 256 };
+
+/** One of the `server_connections` of a server: at most one connection lives in it, one attempt at a time. */
+struct conn_slot {
+    struct server_conn *conn; /* takes new parts; NULL: none */
+    uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
+    uint32_t backoff;         /* ms: the last wait */
+    char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
+};
+
+/** A server as one worker sees it. */
+struct server_slot {
+    struct upstream *up;
+    uint32_t index; /* in the pool */
+    struct server_stats *stats;
+    struct conn_slot *conns; /* server_connections of them */
+};
+
+struct upstream {
+    struct pool *pool;
+    struct loop *loop;
+    struct ring_version *ring; /* what it routes by; swapped when the pool's number moves on */
+    struct pool_stats *stats;
+    struct worker_stats *worker_stats;
+    struct server_slot *slots;
+    struct list all;      /* every server connection */
+    struct list waiting;  /* those with parts in their FIFO: the tick looks at them */
+    struct timer tick;    /* runs only while something waits */
+    uint64_t random;      /* state of the generator of the random distribution and of jitter */
+    bool stopping;        /* nothing is opened any more */
+    char reason[REASON_TEXT];
+};
+
+enum { SERVER_NONE = UINT32_MAX };
+
+/** The worker's view of `pool`. NULL if memory is out. */
+must_check struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats *stats,
+                                         unsigned worker);
+
+/** Opens every connection now instead of with its first request. Failures are only logged. */
+void upstream_preconnect(struct upstream *up);
+
+/** The server for a key; SERVER_NONE if all servers are ejected. */
+uint32_t upstream_route(struct upstream *up, struct span key);
+
+/** Must keys that a request names together be on one server? Not if servers are chosen at random. */
+bool upstream_sharded(const struct upstream *up);
+
+/** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `keep` chooses among several
+ * connections: the same number, the same connection. `part->on` and `part->expect` are set by the caller. False: it was
+ * not queued, and `up->reason` says why. No callback comes from inside the call. */
+must_check bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep,
+                              struct part *part, struct span wire);
+
+/** As upstream_send(), of a buffer that is linked, not copied, and is empty afterwards. */
+must_check bool upstream_send_buf(struct upstream *up, uint32_t server, uint32_t keep,
+                                  struct part *part, struct buf *wire);
+
+/** Sets up->reason when upstream_route() found no server. */
+void upstream_no_server(struct upstream *up);
+
+/** Closes every connection; parts still waiting fail. The loop must turn until upstream_idle(). */
+void upstream_stop(struct upstream *up);
+bool upstream_idle(const struct upstream *up);
+
+/** Frees it; it must be idle. */
+void upstream_free(struct upstream *up);
+
+/** A pseudo-random number; for the random distribution and jitter, never for secrets. */
+uint32_t upstream_random(struct upstream *up);
+
+#endif
