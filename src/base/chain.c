@@ -5,7 +5,8 @@
 #include <string.h>
 
 enum { CHUNK_FOREIGN = CHUNK_CLASSES };
-/* What is copied rather than linked when two chains become one: below it a copy is cheaper than one more iovec. */
+/* What is copied rather than linked when two chains become one: below it a copy is cheaper than one
+ * more iovec. */
 enum { SPLICE_COPY = 2048 };
 
 static const size_t class_bytes[CHUNK_CLASSES] = {512, 4096, 32768};
@@ -88,7 +89,8 @@ bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s)
     size_t room = (k == NULL) ? 0 : k->cap - k->tail;
     size_t now = s.len < room ? s.len : room;
     if (now < s.len) {
-        /* All new chunks are made before a byte is written, so that failure leaves the chain as it was. */
+        /* All new chunks are made before a byte is written, so that failure leaves the chain as it
+         * was. */
         struct chain fresh = {0};
         for (size_t left = s.len - now; left > 0;) {
             struct chunk *add = chunk_borrow(pool, class_for(c->len + now, left));
@@ -121,11 +123,8 @@ bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b)
     struct chunk *k = malloc(sizeof(*k));
     if (k == NULL)
         return false;
-    *k = (struct chunk){.data = b->data,
-                        .head = b->head,
-                        .tail = b->tail,
-                        .cap = b->cap,
-                        .class = CHUNK_FOREIGN};
+    *k = (struct chunk){
+        .data = b->data, .head = b->head, .tail = b->tail, .cap = b->cap, .class = CHUNK_FOREIGN};
     pool->bytes += k->cap;
     chain_link(c, k);
     c->len += buf_len(b);
@@ -197,7 +196,8 @@ bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain 
         before = k;
     }
     if (left > 0) {
-        /* The cut goes through chunk k: what lies behind it is copied, its further chunks are moved. */
+        /* The cut goes through chunk k: what lies behind it is copied, its further chunks are
+         * moved. */
         struct span rest = {k->data + k->head + left, k->tail - k->head - left};
         if (!chain_append(tail, pool, rest))
             return false;

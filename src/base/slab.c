@@ -31,9 +31,11 @@ static bool slab_grow(struct slab *s)
     page->next = s->pages;
     s->pages = page;
     size_t count = (PAGE_BYTES - sizeof(struct page)) / s->size;
-    /* The last object is linked first, so that objects are handed out in the order of their addresses. */
+    /* The last object is linked first, so that objects are handed out in the order of their
+     * addresses. */
     for (size_t i = count; i > 0; i--) {
-        struct free_object *object = (struct free_object *)(void *)(page->bytes + (i - 1) * s->size);
+        struct free_object *object =
+            (struct free_object *)(void *)(page->bytes + (i - 1) * s->size);
         object->next = s->free;
         s->free = object;
     }

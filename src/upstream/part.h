@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit part is one request to one server and the reply that belongs to it. A part stands in the FIFO of one server
- * connection from the moment it is sent until its reply is whole or it failed.
+/* Unit part is one request to one server and the reply that belongs to it. A part stands in the
+ * FIFO of one server connection from the moment it is sent until its reply is whole or it failed.
  *
- * Lifetime: embedded in its owner (a request, a piece of a split request). The owner fills it and hands it to
- * upstream_send(); from then it is the upstream's, until `reply` with `last` or `failed` gives it back. Exactly one of
- * the two ends it. */
+ * Lifetime: embedded in its owner (a request, a piece of a split request). The owner fills it and
+ * hands it to upstream_send(); from then it is the upstream's, until `reply` with `last` or
+ * `failed` gives it back. Exactly one of the two ends it. */
 #ifndef UPSTREAM_PART_H
 #define UPSTREAM_PART_H
 
@@ -17,10 +17,11 @@
 struct part;
 
 struct part_events {
-    /** The next bytes of its reply, in order; with `last` they complete it, and `error` says whether the server
-     * answered with an error. */
+    /** The next bytes of its reply, in order; with `last` they complete it, and `error` says
+     * whether the server answered with an error. */
     void (*reply)(struct part *p, struct span piece, bool last, bool error);
-    /** No (further) reply will come. `reason` is a text for the client, lent for the time of the call. */
+    /** No (further) reply will come. `reason` is a text for the client, lent for the time of the
+     * call. */
     void (*failed)(struct part *p, struct span reason);
 };
 

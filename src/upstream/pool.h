@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit pool is the identity of pools and servers, shared by all workers of the process: names, addresses, health, and
- * the ring that is in force. Everything that changes here stands behind the pool's mutex, which is touched only on a
- * failure, on the first success after one, and when an ejected server is to come back; workers learn of a new ring by
- * its version. */
+/* Unit pool is the identity of pools and servers, shared by all workers of the process: names,
+ * addresses, health, and the ring that is in force. Everything that changes here stands behind the
+ * pool's mutex, which is touched only on a failure, on the first success after one, and when an
+ * ejected server is to come back; workers learn of a new ring by its version. */
 #ifndef UPSTREAM_POOL_H
 #define UPSTREAM_POOL_H
 
@@ -21,10 +21,11 @@
 
 struct server {
     const struct conf_server *conf;
-    struct addr addr;          /* where it is, if `literal` */
-    bool literal;              /* no name look-up is needed */
-    uint64_t retry_at;         /* ms: when it returns to the ring, if ejected; behind the pool's mutex */
-    _Atomic uint32_t failures; /* consecutive; read without the mutex by whoever has a success to report */
+    struct addr addr;  /* where it is, if `literal` */
+    bool literal;      /* no name look-up is needed */
+    uint64_t retry_at; /* ms: when it returns to the ring, if ejected; behind the pool's mutex */
+    _Atomic uint32_t
+        failures; /* consecutive; read without the mutex by whoever has a success to report */
 };
 
 /** A ring in force at some time, immutable, kept alive by its references. */
@@ -55,12 +56,13 @@ struct pool {
 must_check struct pool *pool_new(const struct conf_pool *conf, uint32_t index);
 void pool_free(struct pool *p);
 
-/** A reference to the ring in force at `now`, for ring_release(): if an ejected server is due, it is taken back first.
- * NULL if memory is out: keep the old one. */
+/** A reference to the ring in force at `now`, for ring_release(): if an ejected server is due, it
+ * is taken back first. NULL if memory is out: keep the old one. */
 must_check struct ring_version *pool_ring(struct pool *p, uint64_t now);
 void ring_release(struct ring_version *v);
 
-/** A connection to the server failed at `now`. True if that ejected it: a new ring is then in force. */
+/** A connection to the server failed at `now`. True if that ejected it: a new ring is then in
+ * force. */
 bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now);
 
 /** The server answered: forgets its failures. Cheap when there are none. */

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit server_conn is one connection to a server and the FIFO of the parts that wait on it: the replies come in the order
- * of the requests, so that the head of the FIFO owns the next byte that arrives.
+/* Unit server_conn is one connection to a server and the FIFO of the parts that wait on it: the
+ * replies come in the order of the requests, so that the head of the FIFO owns the next byte that
+ * arrives.
  *
  *   LOOKUP -> CONNECTING -> HANDSHAKE -> READY -> DRAINING -> CLOSING
  *
  * LOOKUP      the name is being looked up (skipped for literal addresses)
  * CONNECTING  addresses are tried one after the other
- * HANDSHAKE   AUTH and SELECT are under way; no request was sent yet (skipped when there is nothing to say)
- * READY       requests flow
- * DRAINING    a reply was late: takes no new parts, lets those that the server may have read come in, for one more timeout
- * CLOSING     the stream is being closed; the memory goes with its `closed`
+ * HANDSHAKE   AUTH and SELECT are under way; no request was sent yet (skipped when there is nothing
+ * to say) READY       requests flow DRAINING    a reply was late: takes no new parts, lets those
+ * that the server may have read come in, for one more timeout CLOSING     the stream is being
+ * closed; the memory goes with its `closed`
  *
- * Until READY the bytes of requests are held here, so that nothing reaches a server that refused the handshake.
- * Any state may go to CLOSING; every part left fails then, once, with one reason. */
+ * Until READY the bytes of requests are held here, so that nothing reaches a server that refused
+ * the handshake. Any state may go to CLOSING; every part left fails then, once, with one reason. */
 #ifndef UPSTREAM_SERVER_CONN_H
 #define UPSTREAM_SERVER_CONN_H
 
@@ -32,7 +33,8 @@ enum server_conn_state {
     SERVER_CONN_CLOSING,
 };
 
-/** Opens a connection for the slot and puts it there. NULL if it failed at once: slot->reason says why. */
+/** Opens a connection for the slot and puts it there. NULL if it failed at once: slot->reason says
+ * why. */
 must_check struct server_conn *server_conn_open(struct server_slot *server, struct conn_slot *slot);
 
 /** Queues one part. False if memory is out: nothing was queued. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit upstream is a pool as one worker sees it: its connections to the servers, the ring it routes by, its counters.
- * It belongs to the worker's thread.
+/* Unit upstream is a pool as one worker sees it: its connections to the servers, the ring it routes
+ * by, its counters. It belongs to the worker's thread.
  *
- *   upstream_route(key) -> server -> upstream_send(part) -> the FIFO of a server connection -> part's events
+ *   upstream_route(key) -> server -> upstream_send(part) -> the FIFO of a server connection ->
+ * part's events
  */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
@@ -24,7 +25,8 @@ struct server_conn;
 /* Reasons are texts for clients, cut to this. */
 enum { REASON_TEXT = 256 };
 
-/** One of the `server_connections` of a server: at most one connection lives in it, one attempt at a time. */
+/** One of the `server_connections` of a server: at most one connection lives in it, one attempt at
+ * a time. */
 struct conn_slot {
     struct server_conn *conn; /* takes new parts; NULL: none */
     uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
@@ -47,11 +49,11 @@ struct upstream {
     struct pool_stats *stats;
     struct worker_stats *worker_stats;
     struct server_slot *slots;
-    struct list all;      /* every server connection */
-    struct list waiting;  /* those with parts in their FIFO: the tick looks at them */
-    struct timer tick;    /* runs only while something waits */
-    uint64_t random;      /* state of the generator of the random distribution and of jitter */
-    bool stopping;        /* nothing is opened any more */
+    struct list all;     /* every server connection */
+    struct list waiting; /* those with parts in their FIFO: the tick looks at them */
+    struct timer tick;   /* runs only while something waits */
+    uint64_t random;     /* state of the generator of the random distribution and of jitter */
+    bool stopping;       /* nothing is opened any more */
     char reason[REASON_TEXT];
 };
 
@@ -67,12 +69,14 @@ void upstream_preconnect(struct upstream *up);
 /** The server for a key; SERVER_NONE if all servers are ejected. */
 uint32_t upstream_route(struct upstream *up, struct span key);
 
-/** Must keys that a request names together be on one server? Not if servers are chosen at random. */
+/** Must keys that a request names together be on one server? Not if servers are chosen at random.
+ */
 bool upstream_sharded(const struct upstream *up);
 
-/** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `keep` chooses among several
- * connections: the same number, the same connection. `part->on` and `part->expect` are set by the caller. False: it was
- * not queued, and `up->reason` says why. No callback comes from inside the call. */
+/** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `keep`
+ * chooses among several connections: the same number, the same connection. `part->on` and
+ * `part->expect` are set by the caller. False: it was not queued, and `up->reason` says why. No
+ * callback comes from inside the call. */
 must_check bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep,
                               struct part *part, struct span wire);
 

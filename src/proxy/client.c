@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/request.h"
+
+static struct client *of_stream(struct stream *s)
+{
+    return container_of(s, struct client, stream);
+}
+
+static struct pool_stats *stats_of(const struct client *c)
+{
+    return c->front->up->stats;
+}
+
+static const char *pool_name(const struct client *c)
+{
+    return c->front->up->pool->conf->name;
+}
+
+static size_t backlog(const struct client *c)
+{
+    return c->parked + stream_pending(&c->stream);
+}
+
+/* ---- end
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* From here on the requests that are still open belong to nobody. */
+static void leave_requests(struct client *c)
+{
+    c->state = CLIENT_CLOSING;
+    while (c->first != NULL) {
+        struct request *r = c->first;
+        c->first = r->next;
+        request_orphan(r);
+    }
+    c->last = NULL;
+    c->open = 0;
+    c->parked = 0;
+}
+
+static void finish(struct client *c)
+{
+    leave_requests(c);
+    stream_finish(&c->stream);
+}
+
+void client_end(struct client *c)
+{
+    if (c->state != CLIENT_OPEN)
+        return;
+    c->state = CLIENT_ENDING;
+    stream_pause(&c->stream);
+    if (c->first == NULL)
+        finish(c);
+}
+
+void client_fail(struct client *c, const char *why)
+{
+    if (c->state == CLIENT_CLOSING)
+        return;
+    log_info("pool '%s': client %d closed with %u requests open: %s", pool_name(c),
+             c->stream.sock.fd, c->open, why);
+    stat_add(&stats_of(c)->client_err, 1);
+    leave_requests(c);
+    stream_close(&c->stream);
+}
+
+static void on_closed(struct stream *s)
+{
+    struct client *c = of_stream(s);
+    struct proxy *px = c->front->px;
+    stat_sub(&stats_of(c)->client_connections, 1);
+    stat_sub(&px->stats->curr_connections, 1);
+    if (c->args != NULL) {
+        args_free(c->args);
+        free(c->args);
+    }
+    list_unlink(&c->link);
+    slab_return(&px->client_slab, c);
+}
+
+/* ---- reading requests
+ * --------------------------------------------------------------------------------------------- */
+
+static bool may_read(const struct client *c)
+{
+    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < CLIENT_OUTPUT_SOFT;
+}
+
+/* Reads on once half of what stopped it is gone, so that it does not stop again with the next
+ * request. */
+static void read_on(struct client *c)
+{
+    if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
+        backlog(c) <= CLIENT_OUTPUT_SOFT / 2)
+        stream_resume(&c->stream);
+}
+
+/* The message came only in part: its arguments so far go with the client, and the worker takes a
+ * new vector. */
+static bool keep_args(struct client *c)
+{
+    struct proxy *px = c->front->px;
+    if (c->args != NULL || px->args.count == 0)
+        return true;
+    c->args = malloc(sizeof(*c->args));
+    if (c->args == NULL)
+        return false;
+    *c->args = px->args;
+    px->args = (struct args){0};
+    return true;
+}
+
+static void drop_args(struct client *c)
+{
+    args_clear(&c->front->px->args);
+    if (c->args == NULL)
+        return;
+    args_free(c->args);
+    free(c->args);
+    c->args = NULL;
+}
+
+/* Broken framing: nothing behind it can be read. */
+static void bad_framing(struct client *c, struct span reply)
+{
+    log_info("pool '%s': client %d sent a request that can't be framed", pool_name(c),
+             c->stream.sock.fd);
+    stat_add(&stats_of(c)->client_err, 1);
+    request_answer(c, reply);
+    client_end(c);
+}
+
+/* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
+ * taken away. */
+static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
+{
+    struct proxy *px = c->front->px;
+    struct request_view v;
+    c->parser.args = c->args != NULL ? c->args : &px->args;
+    enum parse r = c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, &v);
+    *again = r == PARSE_DONE;
+    if (r == PARSE_MORE) {
+        if (!keep_args(c))
+            client_fail(c, "no memory");
+        return 0;
+    }
+    if (r == PARSE_BAD) {
+        bad_framing(c, v.reply);
+        drop_args(c);
+        return in.len;
+    }
+    bool taken = request_start(c, &v, whole_input ? in : (struct span){0});
+    c->parser = (struct request_parser){0};
+    drop_args(c);
+    if (v.close)
+        client_end(c);
+    *again = !taken;
+    return taken ? 0 : v.len;
+}
+
+static size_t on_data(struct stream *s, struct span in)
+{
+    struct client *c = of_stream(s);
+    size_t used = 0;
+    bool again = true;
+    while (again && used < in.len && may_read(c))
+        used += read_one(c, span_from(in, used), used == 0, &again);
+    if (c->state == CLIENT_OPEN && !may_read(c))
+        stream_pause(s);
+    return c->state == CLIENT_CLOSING ? in.len : used;
+}
+
+static void on_ended(struct stream *s, int err)
+{
+    struct client *c = of_stream(s);
+    if (err != 0) {
+        client_fail(c, strerror(-err));
+        return;
+    }
+    if (c->state == CLIENT_OPEN)
+        stat_add(&stats_of(c)->client_eof, 1);
+    client_end(c);
+}
+
+static void on_broken(struct stream *s, int err)
+{
+    client_fail(of_stream(s), strerror(-err));
+}
+
+static void on_drained(struct stream *s)
+{
+    read_on(of_stream(s));
+}
+
+static const struct stream_events events = {
+    .data = on_data,
+    .ended = on_ended,
+    .drained = on_drained,
+    .broken = on_broken,
+    .closed = on_closed,
+};
+
+int client_open(struct front *front, int fd)
+{
+    struct proxy *px = front->px;
+    struct client *c = slab_borrow(&px->client_slab);
+    if (c == NULL)
+        return -ENOMEM;
+    memset(c, 0, sizeof(*c));
+    int err = stream_adopt(&c->stream, px->loop, fd, &events);
+    if (err != 0) {
+        slab_return(&px->client_slab, c);
+        return err;
+    }
+    c->front = front;
+    c->session.settings = &front->up->pool->settings;
+    c->id = px->next_id++;
+    list_append(&px->clients, &c->link);
+    stat_add(&stats_of(c)->client_connections, 1);
+    stat_add(&px->stats->curr_connections, 1);
+    stat_add(&px->stats->total_connections, 1);
+    return 0;
+}
+
+/* ---- sending replies
+ * ---------------------------------------------------------------------------------------------- */
+
+void client_advance(struct client *c)
+{
+    while (c->first != NULL && c->state != CLIENT_CLOSING) {
+        struct request *r = c->first;
+        if (!chain_empty(&r->parked)) {
+            c->parked -= r->parked.len;
+            r->streamed = true;
+            stream_write_chain(&c->stream, &r->parked);
+        }
+        if (!r->done)
+            break;
+        c->first = r->next;
+        if (c->first == NULL)
+            c->last = NULL;
+        c->open--;
+        request_free(r);
+    }
+    if (c->state == CLIENT_ENDING && c->first == NULL)
+        finish(c);
+    else
+        read_on(c);
+}

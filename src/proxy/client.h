@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit client is one client connection: it reads requests, keeps the FIFO in which their replies
+ * leave, and limits how much one client may have open.
+ *
+ *   OPEN -> ENDING -> CLOSING
+ *
+ * OPEN     requests are read
+ * ENDING   no more requests are read (QUIT, broken framing, the client's FIN, our stop); the
+ * replies in the FIFO still go out, then the connection finishes CLOSING  the stream finishes or
+ * closes; requests that were still open belong to nobody: their replies are swallowed. The memory
+ * goes with the stream's `closed`. */
+#ifndef PROXY_CLIENT_H
+#define PROXY_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/slab.h"
+#include "io/stream.h"
+#include "proto/proto.h"
+#include "upstream/upstream.h"
+
+struct request;
+
+/** A pool as clients see it. */
+struct front {
+    struct proxy *px;
+    struct upstream *up;
+    const struct proto *proto;
+};
+
+/** What the clients of one worker share. */
+struct proxy {
+    struct loop *loop;
+    struct front *fronts;
+    uint32_t front_count;
+    struct worker_stats *stats;
+    struct list clients;
+    uint32_t next_id;
+    struct slab client_slab;
+    struct slab request_slab;
+    struct args args;   /* of the request that is being read, unless it came in pieces */
+    struct buf scratch; /* canonical forms and local replies: the protocol's */
+    struct buf compose; /* the request of one shard; error lines */
+    uint32_t *shards;   /* work space of a split: see split.c */
+    uint32_t shards_cap;
+    uint32_t *part_index; /* by server: its part in the split request that is being made */
+    struct timer check;   /* is the orderly end complete? */
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+enum client_state {
+    CLIENT_OPEN,
+    CLIENT_ENDING,
+    CLIENT_CLOSING,
+};
+
+struct client {
+    struct stream stream;
+    struct front *front;
+    struct list link; /* in proxy.clients */
+    struct proto_session session;
+    struct request_parser parser;
+    struct args *args;     /* of a request that came only in part; NULL: none */
+    struct request *first; /* FIFO of requests, in the order they were read */
+    struct request *last;
+    size_t parked; /* bytes of replies that wait for their turn */
+    uint32_t open; /* requests in the FIFO */
+    uint32_t id;
+    enum client_state state;
+};
+
+enum {
+    CLIENT_OPEN_MAX = 1024, /* open requests of one client */
+    CLIENT_OUTPUT_SOFT =
+        1024 * 1024, /* bytes unsent and parked: above it no further request is read */
+};
+
+/** A client over an accepted fd. 0 or a negative errno (the fd is still the caller's). */
+must_check int client_open(struct front *front, int fd);
+
+/** The head of the FIFO may have become whole: sends all replies whose turn it is. */
+void client_advance(struct client *c);
+
+/** Reads no more requests; closes behind the last reply. */
+void client_end(struct client *c);
+
+/** Closes at once, dropping what was not sent. `why` goes to the log. */
+void client_fail(struct client *c, const char *why);
+
+#endif

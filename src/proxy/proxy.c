@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/proxy.h"
+
+#include <stdlib.h>
+
+#include "proxy/client.h"
+#include "proxy/request.h"
+
+/* How often it is looked whether the orderly end is complete, ms. */
+enum { CHECK_MS = 5 };
+
+static bool upstreams_stopped(struct proxy *px)
+{
+    bool idle = true;
+    for (uint32_t i = 0; i < px->front_count; i++) {
+        struct upstream *up = px->fronts[i].up;
+        if (!up->stopping)
+            upstream_stop(up);
+        idle = idle && upstream_idle(up);
+    }
+    return idle;
+}
+
+/* The orderly end is complete when the last client is gone, and then the last server connection. */
+static void on_check(struct timer *t)
+{
+    struct proxy *px = container_of(t, struct proxy, check);
+    if (list_empty(&px->clients) && upstreams_stopped(px))
+        px->stopped(px->stopped_arg);
+    else
+        timer_start(px->loop, t, CHECK_MS);
+}
+
+static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stats *stats,
+                        unsigned worker)
+{
+    uint32_t servers = 0;
+    for (uint32_t i = 0; i < px->front_count; i++) {
+        struct upstream *up = upstream_new(pools[i], px->loop, stats, worker);
+        if (up == NULL)
+            return false;
+        px->fronts[i] = (struct front){.px = px, .up = up, .proto = pools[i]->proto};
+        if (pools[i]->server_count > servers)
+            servers = pools[i]->server_count;
+    }
+    px->part_index = calloc(servers, sizeof(*px->part_index));
+    return px->part_index != NULL;
+}
+
+struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t pool_count,
+                        struct stats *stats, unsigned worker)
+{
+    struct proxy *px = calloc(1, sizeof(*px));
+    if (px == NULL)
+        return NULL;
+    px->loop = loop;
+    px->stats = stats_worker(stats, worker);
+    list_init(&px->clients);
+    timer_init(&px->check, on_check);
+    slab_init(&px->client_slab, sizeof(struct client));
+    slab_init(&px->request_slab, sizeof(struct request));
+    px->front_count = pool_count;
+    px->fronts = calloc(pool_count, sizeof(*px->fronts));
+    if (px->fronts == NULL || !fronts_init(px, pools, stats, worker)) {
+        proxy_free(px);
+        return NULL;
+    }
+    return px;
+}
+
+void proxy_free(struct proxy *px)
+{
+    must(list_empty(&px->clients));
+    for (uint32_t i = 0; px->fronts != NULL && i < px->front_count; i++)
+        if (px->fronts[i].up != NULL)
+            upstream_free(px->fronts[i].up);
+    slab_free(&px->client_slab);
+    slab_free(&px->request_slab);
+    args_free(&px->args);
+    buf_free(&px->scratch);
+    buf_free(&px->compose);
+    free(px->shards);
+    free(px->part_index);
+    free(px->fronts);
+    free(px);
+}
+
+void proxy_preconnect(struct proxy *px)
+{
+    for (uint32_t i = 0; i < px->front_count; i++)
+        if (px->fronts[i].up->pool->conf->preconnect)
+            upstream_preconnect(px->fronts[i].up);
+}
+
+int proxy_adopt(struct proxy *px, uint32_t pool, int fd)
+{
+    must(pool < px->front_count);
+    return client_open(&px->fronts[pool], fd);
+}
+
+void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)
+{
+    px->stopped = done;
+    px->stopped_arg = arg;
+    LIST_FOREACH_SAFE (node, &px->clients) {
+        client_end(container_of(node, struct client, link));
+    }
+    timer_start(px->loop, &px->check, CHECK_MS);
+}

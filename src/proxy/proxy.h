@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit proxy is what a worker does with its clients: it owns them, their requests, and the worker's
+ * view of every pool. It belongs to the worker's thread. */
+#ifndef PROXY_PROXY_H
+#define PROXY_PROXY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/must.h"
+#include "io/loop.h"
+#include "stats/stats.h"
+#include "upstream/pool.h"
+
+struct proxy;
+
+/** A proxy over these pools, on the worker's loop. NULL if memory is out. The pools must outlive
+ * it. */
+must_check struct proxy *proxy_new(struct loop *loop, struct pool *const *pools,
+                                   uint32_t pool_count, struct stats *stats, unsigned worker);
+
+/** Opens the server connections of the pools that have `preconnect`. */
+void proxy_preconnect(struct proxy *px);
+
+/** Takes a client that was accepted for pool number `pool`. 0, or a negative errno: the fd is still
+ * the caller's. */
+must_check int proxy_adopt(struct proxy *px, uint32_t pool, int fd);
+
+/** Begins the orderly end: reads no more requests, answers those that were read, closes each client
+ * behind its last answer, then the server connections. `done` is called from the loop once nothing
+ * is open. */
+void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg);
+
+/** Frees it; `done` must have been called. */
+void proxy_free(struct proxy *px);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/request.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/split.h"
+
+/* A request of at least this many bytes is linked into the server's queue rather than copied, where
+ * it can be. */
+enum { LINK_BYTES = 16384 };
+
+/* The key whose server gets the requests that name no key: always the same one. */
+#define KEYLESS SPAN("placeholder")
+
+struct request *request_new(struct client *c, bool quiet)
+{
+    struct proxy *px = c->front->px;
+    struct request *r = slab_borrow(&px->request_slab);
+    if (r == NULL)
+        return NULL;
+    *r = (struct request){.client = c, .px = px, .quiet = quiet};
+    list_init(&r->part.link);
+    if (c->last == NULL)
+        c->first = r;
+    else
+        c->last->next = r;
+    c->last = r;
+    c->open++;
+    return r;
+}
+
+void request_free(struct request *r)
+{
+    struct proxy *px = r->px;
+    chain_clear(&r->parked, &px->loop->pool);
+    if (r->split != NULL)
+        split_free(r->split);
+    slab_return(&px->request_slab, r);
+}
+
+void request_orphan(struct request *r)
+{
+    r->client = NULL;
+    r->next = NULL;
+    chain_clear(&r->parked, &r->px->loop->pool);
+    if (r->done)
+        request_free(r);
+}
+
+bool request_park(struct request *r, struct span bytes)
+{
+    if (!chain_append(&r->parked, &r->px->loop->pool, bytes))
+        return false;
+    r->client->parked += bytes.len;
+    return true;
+}
+
+static void drop_parked(struct request *r)
+{
+    r->client->parked -= r->parked.len;
+    chain_clear(&r->parked, &r->px->loop->pool);
+}
+
+void request_done(struct request *r)
+{
+    struct client *c = r->client;
+    r->done = true;
+    if (c == NULL)
+        request_free(r);
+    else if (c->first == r)
+        client_advance(c);
+}
+
+void request_fail(struct request *r, struct span reason)
+{
+    struct client *c = r->client;
+    if (c == NULL || r->quiet) {
+        request_done(r);
+        return;
+    }
+    stat_add(&c->front->up->stats->forward_error, 1);
+    if (r->streamed) {
+        /* Part of the reply has left: only the end of the connection can tell that the rest is
+         * missing. */
+        r->done = true;
+        client_fail(c, reason.ptr);
+        return;
+    }
+    drop_parked(r);
+    struct buf *line = &r->px->compose;
+    buf_clear(line);
+    if (!c->front->proto->error(line, reason) || !request_park(r, buf_span(line))) {
+        r->done = true;
+        client_fail(c, "no memory for an error line");
+        return;
+    }
+    request_done(r);
+}
+
+static void on_reply(struct part *p, struct span piece, bool last, bool error)
+{
+    struct request *r = container_of(p, struct request, part);
+    struct client *c = r->client;
+    (void)error;
+    bool good = true;
+    if (c == NULL || r->quiet)
+        good = true; /* nobody waits for it */
+    else if (c->first == r)
+        good = stream_write(&c->stream, piece);
+    else
+        good = request_park(r, piece);
+    r->streamed = r->streamed || (c != NULL && c->first == r);
+    if (!good)
+        client_fail(c, "no memory for a reply");
+    if (last)
+        request_done(r);
+}
+
+static void on_failed(struct part *p, struct span reason)
+{
+    request_fail(container_of(p, struct request, part), reason);
+}
+
+static const struct part_events events = {.reply = on_reply, .failed = on_failed};
+
+/* A request that can't even be noted: its client can't be answered in order any more. */
+static void no_memory(struct client *c)
+{
+    client_fail(c, "no memory for a request");
+}
+
+void request_answer(struct client *c, struct span reply)
+{
+    if (reply.len == 0)
+        return;
+    if (c->first == NULL) {
+        if (!stream_write(&c->stream, reply))
+            no_memory(c);
+        return;
+    }
+    struct request *r = request_new(c, false);
+    if (r == NULL || !request_park(r, reply)) {
+        no_memory(c);
+        return;
+    }
+    r->done = true;
+}
+
+/* Answers with an error of ours, in its turn. */
+static void answer_error(struct client *c, const struct request_view *v, struct span reason)
+{
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL)
+        no_memory(c);
+    else
+        request_fail(r, reason);
+}
+
+static void answer_cross(struct client *c, const struct request_view *v)
+{
+    struct buf *line = &c->front->px->compose;
+    buf_clear(line);
+    if (!c->front->proto->error_cross(line, v))
+        no_memory(c);
+    else if (!v->quiet)
+        request_answer(c, buf_span(line));
+}
+
+/* The server for all keys of the view; SERVER_NONE, or *cross if they need different ones. */
+static uint32_t choose(struct upstream *up, const struct request_view *v, bool *cross)
+{
+    uint32_t count = request_key_count(v);
+    *cross = false;
+    uint32_t server = upstream_route(up, count == 0 ? KEYLESS : request_key(v, 0));
+    if (count < 2 || !upstream_sharded(up))
+        return server;
+    for (uint32_t i = 1; i < count && !*cross; i++)
+        *cross = upstream_route(up, request_key(v, i)) != server;
+    return server;
+}
+
+/* Sends the whole request to one server. `in` as in request_start(). */
+static bool send_whole(struct client *c, const struct request_view *v, uint32_t server,
+                       struct span in)
+{
+    struct upstream *up = c->front->up;
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL) {
+        no_memory(c);
+        return false;
+    }
+    r->part.on = &events;
+    r->part.expect = v->expect;
+    struct buf linked = {0};
+    bool taken = v->wire.len >= LINK_BYTES && v->wire.ptr == in.ptr && v->wire.len == v->len &&
+                 stream_take(&c->stream, in, v->len, &linked);
+    bool good = taken ? upstream_send_buf(up, server, c->id, &r->part, &linked)
+                      : upstream_send(up, server, c->id, &r->part, v->wire);
+    buf_free(&linked);
+    if (!good)
+        request_fail(r, span_str(up->reason));
+    return taken;
+}
+
+static bool forward(struct client *c, const struct request_view *v, struct span in)
+{
+    struct upstream *up = c->front->up;
+    bool cross;
+    uint32_t server = choose(up, v, &cross);
+    if (server == SERVER_NONE) {
+        upstream_no_server(up);
+        answer_error(c, v, span_str(up->reason));
+    } else if (cross) {
+        answer_cross(c, v);
+    } else {
+        return send_whole(c, v, server, in);
+    }
+    return false;
+}
+
+static bool start_split(struct client *c, const struct request_view *v, struct span in)
+{
+    struct proxy *px = c->front->px;
+    struct upstream *up = c->front->up;
+    bool memory;
+    uint32_t parts = split_route(c, v, &memory);
+    if (!memory) {
+        answer_error(c, v, SPAN("Cannot allocate memory"));
+    } else if (parts == 0) {
+        upstream_no_server(up);
+        answer_error(c, v, span_str(up->reason));
+    } else if (parts == 1) {
+        return send_whole(c, v, px->shards[0], in);
+    } else {
+        struct request *r = request_new(c, v->quiet);
+        if (r == NULL)
+            no_memory(c);
+        else
+            split_start(r, v, parts);
+    }
+    return false;
+}
+
+bool request_start(struct client *c, const struct request_view *v, struct span in)
+{
+    switch (v->kind) {
+    case REQUEST_NONE:
+        return false;
+    case REQUEST_LOCAL:
+        if (!v->quiet)
+            request_answer(c, v->reply);
+        return false;
+    case REQUEST_FORWARD:
+        return forward(c, v, in);
+    case REQUEST_SPLIT:
+        return start_split(c, v, in);
+    }
+    never("a kind of request that does not exist");
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit request is the life of one request: read by its client, sent as one part (or answered here,
+ * or split: split.h), and its reply passed on when all replies before it have left.
+ *
+ * Lifetime: made by its client, stands in the client's FIFO until its reply has left. If the client
+ * goes first, `client` becomes NULL, the reply is swallowed, and the request goes with its last
+ * part. */
+#ifndef PROXY_REQUEST_H
+#define PROXY_REQUEST_H
+
+#include <stdbool.h>
+
+#include "base/chain.h"
+#include "proto/proto.h"
+#include "proxy/client.h"
+#include "upstream/part.h"
+
+struct split;
+
+struct request {
+    struct request *next; /* in the client's FIFO */
+    struct client *client;
+    struct proxy *px;
+    struct part part;    /* the only one, unless it is split */
+    struct chain parked; /* its reply, while it is not its turn */
+    struct split *split; /* NULL: not split */
+    bool quiet;          /* nothing is answered */
+    bool done;           /* the reply is whole */
+    bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
+};
+
+/** Carries out one request that was read. `in` is the input it is at the front of, if its bytes may
+ * be taken from there (then true is returned when they were: the input is changed), else an empty
+ * span. */
+bool request_start(struct client *c, const struct request_view *v, struct span in);
+
+/** Answers with these bytes, in its turn. */
+void request_answer(struct client *c, struct span reply);
+
+/** Makes an error line of `reason` the reply (or closes the client, if part of a reply has left).
+ */
+void request_fail(struct request *r, struct span reason);
+
+/** The reply is whole and parked (or written). The request may be gone afterwards. */
+void request_done(struct request *r);
+
+/** Puts a new request at the end of the client's FIFO. NULL if memory is out. */
+must_check struct request *request_new(struct client *c, bool quiet);
+
+/** The client is gone: the reply will be swallowed. */
+void request_orphan(struct request *r);
+
+/** Takes it out of memory; it stands in no FIFO and has no part under way. */
+void request_free(struct request *r);
+
+/** Adds to the parked reply. False if memory is out. */
+must_check bool request_park(struct request *r, struct span bytes);
+
+#endif

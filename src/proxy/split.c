@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/split.h"
+
+#include <stdlib.h>
+
+/* A part's request of at least this many bytes is linked rather than copied. */
+enum { LINK_BYTES = 16384 };
+
+struct piece {
+    struct part part;
+    struct split *split;
+    struct buf reply; /* the server's reply, or an error line of ours */
+    bool failed;
+    bool error;
+};
+
+struct split {
+    struct request *request;
+    uint32_t count; /* pieces */
+    uint32_t left;  /* pieces that are not in yet */
+    uint32_t key_count;
+    uint8_t join;
+    uint16_t *part_of; /* by key: the piece it went to; behind the pieces */
+    struct piece pieces[];
+};
+
+void split_free(struct split *s)
+{
+    must(s->left == 0);
+    for (uint32_t i = 0; i < s->count; i++)
+        buf_free(&s->pieces[i].reply);
+    free(s);
+}
+
+/* Work space: `shards` holds the server of each key, then (see order_keys) the keys in the order of
+ * their parts. */
+static bool space_for(struct proxy *px, uint32_t keys)
+{
+    if (keys <= px->shards_cap / 2)
+        return true;
+    if (keys > UINT32_MAX / 4)
+        return false;
+    uint32_t cap = px->shards_cap == 0 ? 1024 : px->shards_cap;
+    while (cap / 2 < keys)
+        cap *= 2;
+    uint32_t *shards = realloc(px->shards, (size_t)cap * sizeof(*shards));
+    if (shards == NULL)
+        return false;
+    px->shards = shards;
+    px->shards_cap = cap;
+    return true;
+}
+
+uint32_t split_route(struct client *c, const struct request_view *v, bool *memory)
+{
+    struct proxy *px = c->front->px;
+    struct upstream *up = c->front->up;
+    uint32_t keys = request_key_count(v);
+    *memory = space_for(px, keys);
+    if (!*memory)
+        return 0;
+    for (uint32_t i = 0; i < up->pool->server_count; i++)
+        px->part_index[i] = UINT32_MAX;
+    uint32_t parts = 0;
+    for (uint32_t i = 0; i < keys; i++) {
+        uint32_t server = upstream_route(up, request_key(v, i));
+        if (server == SERVER_NONE)
+            return 0;
+        px->shards[i] = server;
+        if (px->part_index[server] == UINT32_MAX)
+            px->part_index[server] = parts++;
+    }
+    return parts;
+}
+
+static void finish(struct split *s)
+{
+    struct request *r = s->request;
+    struct client *c = r->client;
+    if (c == NULL || r->quiet) {
+        request_done(r);
+        return;
+    }
+    struct part_reply *replies = calloc(s->count, sizeof(*replies));
+    if (replies == NULL) {
+        request_fail(r, SPAN("Cannot allocate memory"));
+        return;
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        replies[i] = (struct part_reply){.bytes = buf_span(&s->pieces[i].reply),
+                                         .failed = s->pieces[i].failed,
+                                         .error = s->pieces[i].error};
+    uint32_t bad = UINT32_MAX;
+    bool good = c->front->proto->join(s->join, replies, s->count, s->part_of, s->key_count,
+                                      &r->px->loop->pool, &r->parked, &bad);
+    free(replies);
+    c->parked += r->parked.len;
+    if (good)
+        request_done(r);
+    else if (bad == UINT32_MAX)
+        request_fail(r, SPAN("Cannot allocate memory"));
+    else
+        request_fail(r, SPAN("Invalid argument (replies of several servers do not fit together)"));
+}
+
+static void piece_in(struct piece *p)
+{
+    must(p->split->left > 0);
+    if (--p->split->left == 0)
+        finish(p->split);
+}
+
+/* Puts our error line in the place of the piece's reply. */
+static void piece_error(struct piece *p, struct span reason)
+{
+    const struct client *c = p->split->request->client;
+    p->failed = true;
+    buf_clear(&p->reply);
+    if (c == NULL)
+        return;
+    stat_add(&c->front->up->stats->forward_error, 1);
+    if (!c->front->proto->error(&p->reply, reason))
+        buf_clear(&p->reply);
+}
+
+static void on_reply(struct part *part, struct span bytes, bool last, bool error)
+{
+    struct piece *p = container_of(part, struct piece, part);
+    bool wanted = p->split->request->client != NULL && !p->failed;
+    if (!wanted)
+        buf_free(&p->reply);
+    else if (!buf_append(&p->reply, bytes))
+        piece_error(p, SPAN("Cannot allocate memory"));
+    if (!last)
+        return;
+    p->error = error;
+    piece_in(p);
+}
+
+static void on_failed(struct part *part, struct span reason)
+{
+    struct piece *p = container_of(part, struct piece, part);
+    piece_error(p, reason);
+    piece_in(p);
+}
+
+static const struct part_events events = {.reply = on_reply, .failed = on_failed};
+
+static struct split *split_new(struct request *r, const struct request_view *v, uint32_t parts)
+{
+    uint32_t keys = request_key_count(v);
+    struct split *s =
+        calloc(1, sizeof(*s) + parts * sizeof(s->pieces[0]) + (size_t)keys * sizeof(s->part_of[0]));
+    if (s == NULL)
+        return NULL;
+    s->request = r;
+    s->count = parts;
+    s->key_count = keys;
+    s->join = v->join;
+    s->part_of = (uint16_t *)(void *)&s->pieces[parts];
+    for (uint32_t i = 0; i < parts; i++) {
+        s->pieces[i].split = s;
+        s->pieces[i].part.on = &events;
+        list_init(&s->pieces[i].part.link);
+    }
+    return s;
+}
+
+/* Sorts the numbers of the keys by their part, keeping their order inside a part (a counting sort):
+ * ends[i] becomes the end of part i in the result, servers[i] its server. */
+static uint32_t *order_keys(struct proxy *px, struct split *s, uint32_t *ends, uint32_t *servers)
+{
+    uint32_t *order = px->shards + s->key_count;
+    for (uint32_t i = 0; i < s->key_count; i++) {
+        uint32_t part = px->part_index[px->shards[i]];
+        s->part_of[i] = (uint16_t)part;
+        servers[part] = px->shards[i];
+        ends[part]++;
+    }
+    uint32_t begin = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint32_t count = ends[i];
+        ends[i] = begin;
+        begin += count;
+    }
+    for (uint32_t i = 0; i < s->key_count; i++)
+        order[ends[s->part_of[i]]++] = i;
+    return order;
+}
+
+static void send_piece(struct client *c, struct piece *p, const struct request_view *v,
+                       uint32_t server, const uint32_t *order, uint32_t count)
+{
+    struct upstream *up = c->front->up;
+    struct buf *wire = &c->front->px->compose;
+    buf_clear(wire);
+    p->part.expect = c->front->proto->part_expect(v);
+    bool good = c->front->proto->compose_part(v, order, count, wire);
+    if (!good)
+        piece_error(p, SPAN("Cannot allocate memory"));
+    else if (buf_len(wire) >= LINK_BYTES)
+        good = upstream_send_buf(up, server, c->id, &p->part, wire);
+    else
+        good = upstream_send(up, server, c->id, &p->part, buf_span(wire));
+    if (!good) {
+        if (!p->failed)
+            piece_error(p, span_str(up->reason));
+        p->split->left--;
+    }
+}
+
+void split_start(struct request *r, const struct request_view *v, uint32_t parts)
+{
+    struct client *c = r->client;
+    struct proxy *px = r->px;
+    struct split *s = parts <= UINT16_MAX ? split_new(r, v, parts) : NULL;
+    uint32_t *ends = calloc((size_t)parts * 2, sizeof(*ends));
+    if (s == NULL || ends == NULL) {
+        free(s);
+        free(ends);
+        request_fail(r, SPAN("Cannot allocate memory"));
+        return;
+    }
+    r->split = s;
+    s->left = parts;
+    uint32_t *servers = ends + parts;
+    const uint32_t *order = order_keys(px, s, ends, servers);
+    stat_add(&c->front->up->stats->fragments, parts);
+    uint32_t begin = 0;
+    for (uint32_t i = 0; i < parts; i++) {
+        send_piece(c, &s->pieces[i], v, servers[i], order + begin, ends[i] - begin);
+        begin = ends[i];
+    }
+    free(ends);
+    if (s->left == 0)
+        finish(s);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "upstream/upstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "upstream/server_conn.h"
+
+/* How often heads of FIFOs are looked at, ms: the precision of timeouts. */
+enum { TICK_MS = 10 };
+
+static uint32_t conns_per_server(const struct upstream *up)
+{
+    return (uint32_t)up->pool->conf->server_connections;
+}
+
+static void on_tick(struct timer *t)
+{
+    struct upstream *up = container_of(t, struct upstream, tick);
+    int64_t timeout = up->pool->conf->timeout;
+    LIST_FOREACH_SAFE (node, &up->waiting) {
+        server_conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
+    }
+    if (!list_empty(&up->waiting))
+        timer_start(up->loop, t, TICK_MS);
+}
+
+static bool slots_init(struct upstream *up, struct stats *stats, unsigned worker)
+{
+    uint32_t count = up->pool->server_count;
+    up->slots = calloc(count, sizeof(*up->slots));
+    if (up->slots == NULL)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct server_slot *slot = &up->slots[i];
+        slot->up = up;
+        slot->index = i;
+        slot->stats = stats_server(stats, worker, up->pool->index, i);
+        slot->conns = calloc(conns_per_server(up), sizeof(*slot->conns));
+        if (slot->conns == NULL)
+            return false;
+    }
+    return true;
+}
+
+struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats *stats,
+                              unsigned worker)
+{
+    struct upstream *up = calloc(1, sizeof(*up));
+    if (up == NULL)
+        return NULL;
+    up->pool = pool;
+    up->loop = loop;
+    up->stats = stats_pool(stats, worker, pool->index);
+    up->worker_stats = stats_worker(stats, worker);
+    up->random = (uint64_t)time(NULL) * 2654435761u + ((uint64_t)worker << 32) + pool->index + 1;
+    list_init(&up->all);
+    list_init(&up->waiting);
+    timer_init(&up->tick, on_tick);
+    up->ring = pool_ring(pool, loop_now(loop));
+    if (up->ring == NULL || !slots_init(up, stats, worker)) {
+        upstream_free(up);
+        return NULL;
+    }
+    return up;
+}
+
+void upstream_free(struct upstream *up)
+{
+    must(upstream_idle(up));
+    timer_stop(up->loop, &up->tick);
+    ring_release(up->ring);
+    for (uint32_t i = 0; up->slots != NULL && i < up->pool->server_count; i++)
+        free(up->slots[i].conns);
+    free(up->slots);
+    free(up);
+}
+
+void upstream_preconnect(struct upstream *up)
+{
+    for (uint32_t i = 0; i < up->pool->server_count; i++) {
+        for (uint32_t k = 0; k < conns_per_server(up); k++) {
+            struct conn_slot *slot = &up->slots[i].conns[k];
+            if (slot->conn == NULL && server_conn_open(&up->slots[i], slot) == NULL)
+                continue; /* it was logged; the first request will try again */
+        }
+    }
+}
+
+/* xorshift64*, Vigna 2014. */
+uint32_t upstream_random(struct upstream *up)
+{
+    up->random ^= up->random >> 12;
+    up->random ^= up->random << 25;
+    up->random ^= up->random >> 27;
+    return (uint32_t)((up->random * 2685821657736338717u) >> 32);
+}
+
+static void take_ring(struct upstream *up)
+{
+    struct ring_version *v = pool_ring(up->pool, loop_now(up->loop));
+    if (v == NULL)
+        return;
+    ring_release(up->ring);
+    up->ring = v;
+}
+
+bool upstream_sharded(const struct upstream *up)
+{
+    return up->pool->server_count > 1 && up->pool->conf->distribution != DIST_random;
+}
+
+uint32_t upstream_route(struct upstream *up, struct span key)
+{
+    const struct pool *p = up->pool;
+    uint64_t number = atomic_load_explicit(&p->ring_number, memory_order_relaxed);
+    if (number != up->ring->number || up->ring->retry_at <= loop_now(up->loop))
+        take_ring(up);
+    if (up->ring->live == 0)
+        return SERVER_NONE;
+    if (p->server_count == 1)
+        return 0;
+    if (!upstream_sharded(up))
+        return ring_pick(up->ring->ring, 0, upstream_random(up));
+    return ring_pick(up->ring->ring, p->hash(hash_tagged(key, p->tag)), 0);
+}
+
+void upstream_no_server(struct upstream *up)
+{
+    snprintf(up->reason, sizeof(up->reason),
+             "Connection refused (all servers of pool '%s' are ejected)", up->pool->conf->name);
+}
+
+/* The connection for a part, opened if there is none; NULL sets up->reason. */
+static struct server_conn *conn_for(struct upstream *up, uint32_t server, uint32_t keep)
+{
+    struct server_slot *ss = &up->slots[server];
+    struct conn_slot *slot = &ss->conns[keep % conns_per_server(up)];
+    if (slot->conn != NULL)
+        return slot->conn;
+    struct server_conn *sc = NULL;
+    if (up->stopping)
+        snprintf(slot->reason, sizeof(slot->reason), "Connection refused (shutting down)");
+    else if (loop_now(up->loop) >= slot->retry_at)
+        sc = server_conn_open(ss, slot);
+    if (sc == NULL)
+        snprintf(up->reason, sizeof(up->reason), "%s", slot->reason);
+    return sc;
+}
+
+static bool no_memory(struct upstream *up)
+{
+    snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
+    return false;
+}
+
+static void watch(struct upstream *up)
+{
+    if (up->pool->conf->timeout > 0 && !timer_running(&up->tick))
+        timer_start(up->loop, &up->tick, TICK_MS);
+}
+
+bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep, struct part *part,
+                   struct span wire)
+{
+    struct server_conn *sc = conn_for(up, server, keep);
+    if (sc == NULL)
+        return false;
+    if (!server_conn_push(sc, part, wire))
+        return no_memory(up);
+    watch(up);
+    return true;
+}
+
+bool upstream_send_buf(struct upstream *up, uint32_t server, uint32_t keep, struct part *part,
+                       struct buf *wire)
+{
+    struct server_conn *sc = conn_for(up, server, keep);
+    if (sc == NULL)
+        return false;
+    if (!server_conn_push_buf(sc, part, wire))
+        return no_memory(up);
+    watch(up);
+    return true;
+}
+
+void upstream_stop(struct upstream *up)
+{
+    up->stopping = true;
+    timer_stop(up->loop, &up->tick);
+    LIST_FOREACH_SAFE (node, &up->all) {
+        server_conn_stop(server_conn_of_all(node));
+    }
+}
+
+bool upstream_idle(const struct upstream *up)
+{
+    return list_empty(&up->all);
+}
