@@ -20,13 +20,14 @@ struct listen_path {
     ino_t ino;
 };
 
-/** Binds and listens; non-blocking, close-on-exec, SO_REUSEADDR, TCP_NODELAY (inherited by what is accepted). A unix
- * path that exists is removed first if it is a socket that nobody answers on, else the error is -EADDRINUSE. Returns
- * the fd or a negative errno. `path` may be NULL for TCP. */
+/** Binds and listens; non-blocking, close-on-exec, SO_REUSEADDR, TCP_NODELAY (inherited by what is
+ * accepted). A unix path that exists is removed first if it is a socket that nobody answers on,
+ * else the error is -EADDRINUSE. Returns the fd or a negative errno. `path` may be NULL for TCP. */
 must_check int listen_open(const struct addr *at, const struct listen_options *opt,
                            struct listen_path *path);
 
-/** Closes the fd and, for a unix socket, removes its path if that is still the socket that was made. */
+/** Closes the fd and, for a unix socket, removes its path if that is still the socket that was
+ * made. */
 void listen_close(int fd, const struct addr *at, const struct listen_path *path);
 
 /** Resolves host and port of a listen address, blocking (at start only). 0 or an EAI_* code. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit stream is a connected byte stream over a sock: it keeps what its owner left of the input, queues output and
- * flushes it once per loop turn.
+/* Unit stream is a connected byte stream over a sock: it keeps what its owner left of the input,
+ * queues output and flushes it once per loop turn.
  *
- * Lifetime: embedded in its owner (a client, a server connection). stream_adopt() or stream_connect() begins it,
- * stream_close() ends it, `closed` gives the memory back. No callback comes from inside a call of the owner. */
+ * Lifetime: embedded in its owner (a client, a server connection). stream_adopt() or
+ * stream_connect() begins it, stream_close() ends it, `closed` gives the memory back. No callback
+ * comes from inside a call of the owner. */
 #ifndef IO_STREAM_H
 #define IO_STREAM_H
 
@@ -21,17 +22,19 @@ struct stream;
 
 struct stream_events {
     void (*connected)(struct stream *s, int err);
-    /** All input that is there and not yet consumed. Returns how many bytes from its front were consumed; the rest is
-     * kept and comes again, with more behind it, when more is received. Returning less than all after stream_pause()
-     * is how an owner leaves whole messages for later: stream_resume() offers them again. */
+    /** All input that is there and not yet consumed. Returns how many bytes from its front were
+     * consumed; the rest is kept and comes again, with more behind it, when more is received.
+     * Returning less than all after stream_pause() is how an owner leaves whole messages for later:
+     * stream_resume() offers them again. */
     size_t (*data)(struct stream *s, struct span in);
-    /** As sock_events.ended. What was not consumed is still there until the stream is closed. While paused with
-     * unconsumed whole messages an orderly end is held back until stream_resume() and the data call after it. */
+    /** As sock_events.ended. What was not consumed is still there until the stream is closed. While
+     * paused with unconsumed whole messages an orderly end is held back until stream_resume() and
+     * the data call after it. */
     void (*ended)(struct stream *s, int err);
     /** The out queue fell empty after stream_flush() had left bytes in it. May be NULL. */
     void (*drained)(struct stream *s);
-    /** Sending failed with this negative errno: the connection is dead. Comes from the loop, once, instead of (or
-     * before) `ended`. */
+    /** Sending failed with this negative errno: the connection is dead. Comes from the loop, once,
+     * instead of (or before) `ended`. */
     void (*broken)(struct stream *s, int err);
     void (*closed)(struct stream *s);
 };
@@ -39,20 +42,26 @@ struct stream_events {
 struct stream {
     struct sock sock;
     const struct stream_events *on;
-    struct chain out;     /* what is not yet sent */
-    struct buf in;        /* what the owner left of the input */
-    struct list dirty;    /* in the loop's list of streams to flush at the end of this turn */
-    uint64_t sent;        /* bytes handed to the kernel since it began */
-    uint32_t bits;
+    struct chain out; /* what is not yet sent */
+    struct buf in;    /* what the owner left of the input */
+    struct list link; /* in the loop's list of streams to flush at the end of this turn, or of
+                         finishing ones */
+    uint64_t sent;    /* bytes handed to the kernel since it began */
+    uint16_t bits;    /* unit stream's */
+    int16_t err;      /* of the send that failed: 0 or a negative errno */
+    uint32_t stamp;   /* finishing: when output moved last, ms modulo 2^32 */
 };
 
 /** More than this pending is flushed at once rather than at the end of the turn. */
 enum { STREAM_FLUSH_NOW = 65536 };
 
-/** Begins a stream over a connected fd. 0 or a negative errno (fd is still the caller's). `on` is kept. */
-must_check int stream_adopt(struct stream *s, struct loop *l, int fd, const struct stream_events *on);
+/** Begins a stream over a connected fd. 0 or a negative errno (fd is still the caller's). `on` is
+ * kept. */
+must_check int stream_adopt(struct stream *s, struct loop *l, int fd,
+                            const struct stream_events *on);
 
-/** Begins a stream that connects; `connected` follows. Output may be queued before. 0 or a negative errno. */
+/** Begins a stream that connects; `connected` follows. Output may be queued before. 0 or a negative
+ * errno. */
 must_check int stream_connect(struct stream *s, struct loop *l, const struct addr *to,
                               const struct stream_events *on);
 
@@ -68,20 +77,26 @@ static inline uint64_t stream_queued(const struct stream *s)
     return s->sent + s->out.len;
 }
 
-/** Queues a copy of `bytes` and sees to its sending at the end of the turn. Big writes to an empty queue are offered
- * to the kernel straight from `bytes`, and only the rest is copied. False if memory is out: nothing was queued. */
+/* Output that is queued when the connection is dead, or after stream_close() or stream_finish(), is
+ * dropped silently. */
+
+/** Queues a copy of `bytes` and sees to its sending at the end of the turn. Big writes to an empty
+ * queue are offered to the kernel straight from `bytes`, and only the rest is copied. False if
+ * memory is out: nothing was queued. */
 must_check bool stream_write(struct stream *s, struct span bytes);
 
-/** Queues the whole chain behind what is there, without a copy if it is large; `c` is left empty. */
+/** Queues the whole chain behind what is there, without a copy if it is large; `c` is left empty.
+ */
 void stream_write_chain(struct stream *s, struct chain *c);
 
 /** Queues the bytes of `b` without a copy; `b` is left empty. False if memory is out. */
 must_check bool stream_write_buf(struct stream *s, struct buf *b);
 
-/** Only inside `data`, and only if `in` begins at the start of the kept input: takes its first `n` bytes away as a buf
- * of its own, without copying them, so that they can be queued elsewhere. They count as consumed: `data` must then
- * return 0 at once, and is called again if more is there. False if it can't be done cheaply (the bytes lie in the
- * loop's own buffer, or memory is out): then copy. */
+/** Only inside `data`, and only if `in` begins at the start of the kept input: takes its first `n`
+ * bytes away as a buf of its own, without copying them, so that they can be queued elsewhere. They
+ * count as consumed: `data` must then return 0 at once, and is called again if more is there. False
+ * if it can't be done cheaply (the bytes lie in the loop's own buffer, or memory is out): then
+ * copy. */
 must_check bool stream_take(struct stream *s, struct span in, size_t n, struct buf *out);
 
 /** Stops calling `data`. */
@@ -94,9 +109,10 @@ bool stream_paused(const struct stream *s);
 /** Closes at once; queued output is dropped. `closed` follows. */
 void stream_close(struct stream *s);
 
-/** Closes after all queued output was handed to the kernel (then FIN, and input is read and dropped until the peer's
- * own FIN, so that it can read the last reply without a reset). No `data` comes any more. `closed` follows; if nothing
- * moved for STREAM_FINISH_MS it is closed as it is. stream_close() may still be called to cut it short. */
+/** Closes after all queued output was handed to the kernel (then FIN, and input is read and dropped
+ * until the peer's own FIN, so that it can read the last reply without a reset). No `data` comes
+ * any more. `closed` follows; if nothing moved for STREAM_FINISH_MS it is closed as it is.
+ * stream_close() may still be called to cut it short. */
 void stream_finish(struct stream *s);
 enum { STREAM_FINISH_MS = 5000 };
 
