@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit stats_port serves the numbers on a TCP port from a thread of its own: twemproxy's bare JSON to a peer that says
- * nothing, proper HTTP to one that asks for it. */
+/* Unit stats_port serves the numbers on a TCP port from a thread of its own: twemproxy's bare JSON
+ * to a peer that says nothing, proper HTTP to one that asks for it. */
 #ifndef ADMIN_STATS_PORT_H
 #define ADMIN_STATS_PORT_H
 
@@ -11,7 +11,8 @@
 
 struct stats_port;
 
-/** Binds; so that an address in use is an error at start. NULL, and the reason in `*why` (a literal or strerror). */
+/** Binds; so that an address in use is an error at start. NULL, and the reason in `*why` (a literal
+ * or strerror). */
 must_check struct stats_port *stats_port_open(const char *address, uint16_t port,
                                               const struct stats *stats, const char **why);
 
