@@ -39,6 +39,7 @@ struct proxy {
     struct worker_stats *stats;
     struct list clients;
     uint32_t next_id;
+    stat closed; /* clients that have gone */
     struct slab client_slab;
     struct slab request_slab;
     struct args args;   /* of the request that is being read, unless it came in pieces */

@@ -95,7 +95,15 @@ void proxy_preconnect(struct proxy *px)
 int proxy_adopt(struct proxy *px, uint32_t pool, int fd)
 {
     must(pool < px->front_count);
-    return client_open(&px->fronts[pool], fd);
+    int err = client_open(&px->fronts[pool], fd);
+    if (err != 0)
+        stat_add(&px->closed, 1);
+    return err;
+}
+
+uint64_t proxy_closed_count(const struct proxy *px)
+{
+    return atomic_load_explicit(&px->closed, memory_order_relaxed);
 }
 
 void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)

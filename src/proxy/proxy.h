@@ -23,8 +23,11 @@ must_check struct proxy *proxy_new(struct loop *loop, struct pool *const *pools,
 void proxy_preconnect(struct proxy *px);
 
 /** Takes a client that was accepted for pool number `pool`. 0, or a negative errno: the fd is still
- * the caller's. */
+ * the caller's, and the client counts as gone. */
 must_check int proxy_adopt(struct proxy *px, uint32_t pool, int fd);
+
+/** Clients that have gone so far; any thread may ask. */
+uint64_t proxy_closed_count(const struct proxy *px);
 
 /** Begins the orderly end: reads no more requests, answers those that were read, closes each client
  * behind its last answer, then the server connections. `done` is called from the loop once nothing
