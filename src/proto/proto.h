@@ -45,7 +45,9 @@ struct proto_settings {
 /** What a protocol remembers of one client between requests. Zeroed when the client comes. */
 struct proto_session {
     const struct proto_settings *settings;
-    bool authed; /* gave the right password */
+    uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
+    bool authed;   /* gave the right password */
+    bool begun;    /* memcache: a request was read */
 };
 
 enum request_kind {

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit memcache is the text protocol of memcached as the rest of the house sees it: the one const
+ * vtable. */
+#include "proto/memcache/reply.h"
+#include "proto/memcache/request.h"
+#include "proto/proto.h"
+
+static uint8_t part_expect(const struct request_view *v)
+{
+    return v->expect;
+}
+
+static void reply_reset(struct reply_parser *p)
+{
+    *p = (struct reply_parser){0};
+}
+
+static bool error_line(struct buf *out, struct span reason)
+{
+    static const struct span before = {"SERVER_ERROR ", 13};
+    if (!buf_reserve(out, before.len + reason.len + 2))
+        return false;
+    return buf_append(out, before) && buf_append(out, reason) && buf_append(out, SPAN("\r\n"));
+}
+
+/* No command of memcached needs its keys on one server; a get is split. */
+static bool error_cross(struct buf *out, const struct request_view *v)
+{
+    (void)v;
+    return error_line(out, SPAN("keys of this command are on different servers"));
+}
+
+/* A memcached takes requests from the first byte on. */
+static uint32_t handshake(const struct proto_settings *set, struct buf *out, uint8_t *expect)
+{
+    (void)set;
+    (void)out;
+    *expect = EXPECT_NOTHING;
+    return 0;
+}
+
+static bool handshake_ok(uint32_t i, struct span reply)
+{
+    (void)i;
+    (void)reply;
+    return false;
+}
+
+const struct proto proto_memcache = {
+    .name = "memcache",
+    .parse_request = memcache_parse_request,
+    .compose_part = memcache_compose_part,
+    .part_expect = part_expect,
+    .parse_reply = memcache_parse_reply,
+    .reply_reset = reply_reset,
+    .join = memcache_join,
+    .error = error_line,
+    .error_cross = error_cross,
+    .handshake = handshake,
+    .handshake_ok = handshake_ok,
+};

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proto/memcache/reply.h"
+
+#include <string.h>
+
+enum {
+    LINE_MAX_LEN = 4096, /* of a reply that is one line; memcached's longest are far shorter */
+    KEY_MAX = 250,
+    FLAGS_DIGITS = 10,
+    CAS_DIGITS = 20,
+    BYTES_MAX = INT32_MAX,
+};
+
+/* Where the parsing of a reply stands; all but LINE_START belong to a VALUE block. */
+enum state { LINE_START, IN_KEY, IN_FLAGS, IN_BYTES, IN_CAS, HEADER_END, IN_DATA };
+
+/* The whole lines that each expectation allows. */
+static const struct span legal[][4] = {
+    [EXPECT_NOTHING] = {{NULL, 0}},
+    [EXPECT_STORED] = {{"STORED", 6}, {"NOT_STORED", 10}},
+    [EXPECT_CAS] = {{"STORED", 6}, {"EXISTS", 6}, {"NOT_FOUND", 9}, {"NOT_STORED", 10}},
+    [EXPECT_DELETED] = {{"DELETED", 7}, {"NOT_FOUND", 9}},
+    [EXPECT_TOUCHED] = {{"TOUCHED", 7}, {"NOT_FOUND", 9}},
+    [EXPECT_NUMBER] = {{"NOT_FOUND", 9}},
+    [EXPECT_VERSION] = {{NULL, 0}},
+    [EXPECT_VALUES] = {{"END", 3}},
+};
+
+/* The words that an error line begins with. */
+static const struct span errors[] = {{"ERROR", 5}, {"CLIENT_ERROR", 12}, {"SERVER_ERROR", 12}};
+
+static const struct span version = {"VERSION ", 8};
+static const struct span value = {"VALUE ", 6};
+
+static bool begins(struct span s, struct span with)
+{
+    return s.len >= with.len && memcmp(s.ptr, with.ptr, with.len) == 0;
+}
+
+/* Can `head`, the beginning of a line, grow into `line`, or into a line that begins with it? */
+static bool may_become(struct span head, struct span line)
+{
+    return head.len <= line.len ? begins(line, head) : begins(head, line);
+}
+
+static bool is_error(struct span line)
+{
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+        size_t len = errors[i].len;
+        if (begins(line, errors[i]) && (line.len == len || line.ptr[len] == ' '))
+            return true;
+    }
+    return false;
+}
+
+/* Digits; old memcacheds pad a number that became shorter with spaces. */
+static bool is_number(struct span line)
+{
+    size_t digits = 0;
+    while (digits < line.len && line.ptr[digits] >= '0' && line.ptr[digits] <= '9')
+        digits++;
+    size_t i = digits;
+    while (i < line.len && line.ptr[i] == ' ')
+        i++;
+    return digits > 0 && i == line.len && line.len <= 20;
+}
+
+/* Is this (the beginning of) a whole line that may answer it? */
+static bool line_fits(uint8_t expect, struct span line)
+{
+    for (size_t i = 0; i < ARRAY_LEN(legal[0]) && legal[expect][i].ptr != NULL; i++) {
+        if (span_eq(legal[expect][i], line))
+            return true;
+    }
+    return (expect == EXPECT_NUMBER && is_number(line)) ||
+           (expect == EXPECT_VERSION && begins(line, version));
+}
+
+/* Can the beginning of a line become one that may answer it? */
+static bool head_fits(uint8_t expect, struct span head)
+{
+    if (head.len > 0 && head.ptr[head.len - 1] == '\r')
+        head.len--;
+    for (size_t i = 0; i < ARRAY_LEN(legal[0]) && legal[expect][i].ptr != NULL; i++) {
+        if (head.len <= legal[expect][i].len && may_become(head, legal[expect][i]))
+            return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+        if (may_become(head, errors[i]))
+            return true;
+    }
+    return head.len == 0 || (expect == EXPECT_NUMBER && is_number(head)) ||
+           (expect == EXPECT_VERSION && may_become(head, version)) ||
+           (expect == EXPECT_VALUES && may_become(head, value));
+}
+
+/* A line is whole: `line` is its beginning, without the CRLF. */
+static enum parse judge(struct reply_parser *p, uint8_t expect, struct span line)
+{
+    if (line_fits(expect, line))
+        return PARSE_DONE;
+    p->error = is_error(line);
+    return p->error ? PARSE_DONE : PARSE_BAD;
+}
+
+/* Reads a line that comes in pieces, of which only the beginning is kept. `p->number` is its length
+ * so far, `p->type` its last byte. */
+static enum parse line_piece(struct reply_parser *p, uint8_t expect, struct span in, size_t *at)
+{
+    struct span rest = span_from(in, *at);
+    const char *lf = memchr(rest.ptr, '\n', rest.len);
+    size_t len = lf == NULL ? rest.len : (size_t)(lf - rest.ptr);
+    size_t room = sizeof(p->head) - p->matched;
+    size_t keep = len < room ? len : room;
+    memcpy(p->head + p->matched, rest.ptr, keep);
+    p->matched = (uint8_t)(p->matched + keep);
+    if (len > 0)
+        p->type = (uint8_t)rest.ptr[len - 1];
+    p->number += len;
+    *at += len;
+    if (p->number > LINE_MAX_LEN || !head_fits(expect, span_of(p->head, p->matched)))
+        return PARSE_BAD;
+    if (lf == NULL)
+        return PARSE_MORE;
+    if (p->type != '\r')
+        return PARSE_BAD;
+    ++*at;
+    size_t line = p->number - 1;
+    return judge(p, expect, span_of(p->head, line < p->matched ? (size_t)line : p->matched));
+}
+
+static enum parse parse_line(struct reply_parser *p, uint8_t expect, struct span in, size_t *at)
+{
+    struct span rest = span_from(in, *at);
+    if (p->number > 0)
+        return line_piece(p, expect, in, at);
+    size_t look = rest.len < LINE_MAX_LEN ? rest.len : LINE_MAX_LEN;
+    const char *lf = memchr(rest.ptr, '\n', look);
+    if (lf == NULL)
+        return line_piece(p, expect, in, at);
+    size_t len = (size_t)(lf - rest.ptr);
+    if (len == 0 || lf[-1] != '\r')
+        return PARSE_BAD;
+    *at += len + 1;
+    return judge(p, expect, span_of(rest.ptr, len - 1));
+}
+
+/* Reads the beginning of a line of a get's reply: a VALUE block, or the line that ends it all. */
+static enum parse value_start(struct reply_parser *p, struct span in, size_t *at)
+{
+    struct span rest = span_from(in, *at);
+    size_t need = value.len - p->matched;
+    size_t n = rest.len < need ? rest.len : need;
+    if (p->matched < value.len && memcmp(rest.ptr, value.ptr + p->matched, n) == 0 &&
+        memcmp(p->head, value.ptr, p->matched) == 0) {
+        memcpy(p->head + p->matched, rest.ptr, n);
+        p->matched = (uint8_t)(p->matched + n);
+        p->number += n;
+        *at += n;
+        if (p->matched < value.len)
+            return PARSE_MORE;
+        p->state = IN_KEY;
+        p->number = 0;
+        p->matched = 0;
+        return PARSE_MORE;
+    }
+    return parse_line(p, EXPECT_VALUES, in, at);
+}
+
+static bool value_key(struct reply_parser *p, struct span in, size_t *at)
+{
+    struct span rest = span_from(in, *at);
+    if (rest.len > KEY_MAX + 1)
+        rest.len = KEY_MAX + 1;
+    const char *space = memchr(rest.ptr, ' ', rest.len);
+    size_t len = space == NULL ? rest.len : (size_t)(space - rest.ptr);
+    if (memchr(rest.ptr, '\n', len) != NULL)
+        return false;
+    p->number += len;
+    *at += len;
+    if (p->number > KEY_MAX)
+        return false;
+    if (space == NULL)
+        return true;
+    ++*at;
+    bool empty = p->number == 0;
+    p->number = 0;
+    p->matched = 0;
+    p->state = IN_FLAGS;
+    return !empty;
+}
+
+/* The number that was read has ended at `c`: what comes next? */
+static bool number_end(struct reply_parser *p, char c)
+{
+    bool empty = p->matched == 0;
+    p->matched = 0;
+    if (p->state == IN_FLAGS) {
+        p->state = IN_BYTES;
+        return !empty && c == ' ';
+    }
+    if (p->state == IN_BYTES && c == ' ') {
+        p->state = IN_CAS;
+        return !empty;
+    }
+    p->state = HEADER_END;
+    return !empty && c == '\r';
+}
+
+/* Reads a digit, or what ends a number, of a VALUE line. `p->matched` counts the digits. */
+static bool value_digit(struct reply_parser *p, char c)
+{
+    if (c < '0' || c > '9')
+        return number_end(p, c);
+    p->matched++;
+    if (p->state == IN_BYTES) {
+        p->left = p->left * 10 + (uint64_t)(c - '0');
+        return p->left <= BYTES_MAX && p->matched <= FLAGS_DIGITS;
+    }
+    return p->matched <= (p->state == IN_FLAGS ? FLAGS_DIGITS : CAS_DIGITS);
+}
+
+/* Passes over the data of a block; its line end is counted in `p->left`. */
+static bool value_data(struct reply_parser *p, struct span in, size_t *at)
+{
+    size_t rest = in.len - *at;
+    if (p->left > 2) {
+        size_t n = p->left - 2 < rest ? (size_t)(p->left - 2) : rest;
+        p->left -= n;
+        *at += n;
+        rest -= n;
+    }
+    while (rest > 0 && p->left > 0) {
+        if (in.ptr[*at] != (p->left == 2 ? '\r' : '\n'))
+            return false;
+        ++*at;
+        p->left--;
+        rest--;
+    }
+    if (p->left == 0)
+        p->state = LINE_START;
+    return true;
+}
+
+static bool header_end(struct reply_parser *p, char c)
+{
+    p->left += 2;
+    p->number = 0;
+    p->state = IN_DATA;
+    return c == '\n';
+}
+
+static bool value_step(struct reply_parser *p, struct span in, size_t *at)
+{
+    switch ((enum state)p->state) {
+    case IN_KEY:
+        return value_key(p, in, at);
+    case IN_FLAGS:
+    case IN_BYTES:
+    case IN_CAS:
+        return value_digit(p, in.ptr[(*at)++]);
+    case HEADER_END:
+        return header_end(p, in.ptr[(*at)++]);
+    case IN_DATA:
+        return value_data(p, in, at);
+    case LINE_START:
+        break;
+    }
+    never("a line's start is no part of a block");
+}
+
+static enum parse parse_values(struct reply_parser *p, struct span in, size_t *at)
+{
+    while (*at < in.len) {
+        if (p->state == LINE_START) {
+            enum parse said = value_start(p, in, at);
+            if (said != PARSE_MORE)
+                return said;
+        } else if (!value_step(p, in, at)) {
+            return PARSE_BAD;
+        }
+    }
+    return PARSE_MORE;
+}
+
+enum parse memcache_parse_reply(struct reply_parser *p, uint8_t expect, struct span in,
+                                size_t *used)
+{
+    *used = 0;
+    must(expect < ARRAY_LEN(legal));
+    if (in.len == 0)
+        return PARSE_MORE;
+    if (expect == EXPECT_VALUES)
+        return parse_values(p, in, used);
+    return parse_line(p, expect, in, used);
+}
+
+/* Takes the VALUE block at byte `*at` of a reply that was framed before. An empty span: there is
+ * none. */
+static struct span next_block(struct span reply, size_t *at)
+{
+    struct span rest = span_from(reply, *at);
+    if (!begins(rest, value))
+        return SPAN("");
+    struct reply_parser p = {.state = IN_KEY};
+    size_t len = value.len;
+    while (p.state != LINE_START && len < rest.len) {
+        if (!value_step(&p, rest, &len))
+            return SPAN("");
+    }
+    if (p.state != LINE_START)
+        return SPAN("");
+    *at += len;
+    return span_of(rest.ptr, len);
+}
+
+/* Appends the blocks in the order of the keys. A miss leaves no block, and the keys are not at
+ * hand: where a server has misses, its later blocks come earlier than its keys stand. Each server's
+ * own order is kept, and with no miss the order is exact; twemproxy does the same. */
+static bool join_blocks(const struct part_reply *parts, const uint16_t *part_of, uint32_t key_count,
+                        size_t *at, struct chunk_pool *pool, struct chain *blocks)
+{
+    for (uint32_t i = 0; i < key_count; i++) {
+        uint32_t part = part_of[i];
+        if (parts[part].failed)
+            continue;
+        struct span block = next_block(parts[part].bytes, &at[part]);
+        if (block.len > 0 && !chain_append(blocks, pool, block))
+            return false;
+    }
+    return true;
+}
+
+/* The line that ends the joined reply: the first error of a part, else END. False if a part does
+ * not end as it must. */
+static bool find_end(const struct part_reply *parts, uint32_t part_count, const size_t *at,
+                     struct span *end, uint32_t *bad)
+{
+    *end = SPAN("END\r\n");
+    bool error = false;
+    for (uint32_t i = 0; i < part_count; i++) {
+        struct span last = parts[i].failed ? parts[i].bytes : span_from(parts[i].bytes, at[i]);
+        if (parts[i].failed || parts[i].error) {
+            *end = error ? *end : last;
+            error = true;
+        }
+        bool whole = last.len >= 2 && memchr(last.ptr, '\n', last.len) == last.ptr + last.len - 1;
+        bool ends = parts[i].failed || parts[i].error || span_eq(last, SPAN("END\r\n"));
+        if (!whole || !ends || begins(last, value)) {
+            *bad = i;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool memcache_join(uint8_t join, const struct part_reply *parts, uint32_t part_count,
+                   const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
+                   struct chain *out, uint32_t *bad)
+{
+    (void)join;
+    *bad = UINT32_MAX;
+    struct buf cursors = {0};
+    size_t size = part_count * sizeof(size_t);
+    if (!buf_reserve(&cursors, size))
+        return false;
+    size_t *at = (size_t *)(void *)cursors.data;
+    memset(at, 0, size);
+    struct chain joined = {0};
+    struct span end;
+    bool ok = join_blocks(parts, part_of, key_count, at, pool, &joined) &&
+              find_end(parts, part_count, at, &end, bad) && chain_append(&joined, pool, end);
+    if (ok)
+        chain_splice(out, pool, &joined);
+    chain_clear(&joined, pool);
+    buf_free(&cursors);
+    return ok;
+}
