@@ -1,0 +1,326 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs the tests in stages and counts every one of them: `./dev test` and `./dev san`.
+
+A stage returns what it counted. One that cannot run counts as a failure, a skip is printed with
+its reason, and the last line is the sum over everything."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import build
+
+ROOT = build.ROOT
+CORES = 2  # what the tests are planned for; more would hide what is slow
+UNIT_TIMEOUT = 120
+SANITIZED = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+             "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
+@dataclass
+class Count:
+    """How many tests passed, which failed and which were skipped, and why."""
+    passed: int = 0
+    failed: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)
+
+    def __iadd__(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        return self
+
+    def __str__(self):
+        return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
+
+
+# ---------------------------------------------------------------- unit tests
+
+TAP_LINE = re.compile(r"^\s*(not )?ok\b\s*\d*\s*-?\s*([^#]*)(?:#\s*(SKIP)\b\s*(.*))?", re.I)
+TAP_PLAN = re.compile(r"^\s*1\.\.(\d+)\s*$")
+
+
+def count_tap(label, output, code):
+    """Counts the lines of one program. An end without the promised tests is a failure, too."""
+    count, promised, seen = Count(), 0, 0
+    for line in output.splitlines():
+        plan, test = TAP_PLAN.match(line), TAP_LINE.match(line)
+        promised += int(plan.group(1)) if plan else 0
+        if not test:
+            continue
+        seen += 1
+        name = f"{label}: {test.group(2).strip()}"
+        if test.group(3):
+            count.skipped.append((name, test.group(4) or "no reason given"))
+        elif test.group(1):
+            count.failed.append(name)
+        else:
+            count.passed += 1
+    if code and not count.failed:
+        count.failed.append(f"{label}: ended with {code}")
+    elif not seen or seen < promised:
+        count.failed.append(f"{label}: {seen} of {promised} tests reported")
+    return count
+
+
+def aslr_off():
+    """A prefix that keeps addresses where older sanitizer libraries expect them."""
+    command = ["setarch", "-R"]
+    if shutil.which("setarch") and subprocess.run([*command, "true"], check=False,
+                                                  capture_output=True).returncode == 0:
+        return command
+    return []
+
+
+def run_unit(test, wrapper, env):
+    label = "unit/" + (test["suite"][0].split(":")[-1] + "/" if test["suite"] else "") \
+        + test["name"]
+    try:
+        done = subprocess.run([*wrapper, *test["cmd"]], env={**os.environ, **env, **test["env"]},
+                              cwd=test["workdir"] or ROOT, timeout=UNIT_TIMEOUT, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, code = done.stdout.decode(errors="replace"), done.returncode
+    except subprocess.TimeoutExpired as error:
+        output = (error.stdout or b"").decode(errors="replace")
+        code = f"a timeout of {UNIT_TIMEOUT} s"
+    except OSError as error:
+        output, code = "", str(error)
+    count = count_tap(label, output, code)
+    if count.failed:
+        print(f"---- {label}\n{output[-6000:]}")
+    return count
+
+
+def unit(kind, wrapper=(), env=None):
+    """The unit tests of one build."""
+    build.build(kind)
+    listed = subprocess.run(["meson", "introspect", "--tests", str(build.folder(kind))],
+                            check=True, stdout=subprocess.PIPE)
+    tests = json.loads(listed.stdout)
+    total = Count()
+    if not tests:
+        total.failed.append(f"unit tests ({kind}): there are none")
+    with ThreadPoolExecutor(CORES) as pool:
+        for count in pool.map(lambda test: run_unit(test, list(wrapper), env or {}), tests):
+            total += count
+    return total
+
+
+# ---------------------------------------------------------------- integration tests
+
+def count_junit(path):
+    count = Count()
+    for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            count.failed.append(name)
+        elif skip is not None:
+            count.skipped.append((name, skip.get("message") or "no reason given"))
+        else:
+            count.passed += 1
+    # A test that fails and then fails to end is one failed test.
+    count.failed = list(dict.fromkeys(count.failed))
+    return count
+
+
+def integration(binary, marks="not long", env=None, tests=(), may_be_empty=False):
+    """pytest over tests/integration against one binary."""
+    with tempfile.TemporaryDirectory(prefix="cashew-junit-") as folder:
+        report = Path(folder) / "junit.xml"
+        command = ["/usr/bin/python3", "-m", "pytest", "-q", "-n", str(CORES), "--dist",
+                   "loadfile", "-m", marks, f"--junitxml={report}", "--tb=short",
+                   *(tests or ["."])]
+        code = subprocess.run(command, cwd=ROOT / "tests" / "integration", check=False,
+                              env={**os.environ, "CASHEW_BIN": str(binary),
+                                   **(env or {})}).returncode
+        count = count_junit(report) if report.exists() else Count()
+    none = not (count.passed or count.failed or count.skipped)
+    if code not in (0, 1, 5) and not count.failed:
+        count.failed.append(f"pytest ended with {code}")
+    elif none and not may_be_empty:
+        count.failed.append("pytest ran no test")
+    return count
+
+
+# ---------------------------------------------------------------- checks and stages
+
+def check(name, *command):
+    """One program that must end with 0 counts as one test."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
+    return Count(failed=[name]) if done.returncode else Count(passed=1)
+
+
+def stage_build():
+    build.build("gcc")
+    return Count(passed=1)
+
+
+def stage_floors():
+    return check("floors", ROOT / "scripts" / "check-floors")
+
+
+def stage_headers():
+    return check("headers", ROOT / "scripts" / "check-headers")
+
+
+def stage_unit():
+    return unit("gcc")
+
+
+def stage_integration():
+    return integration(build.build("gcc"), env={"CASHEW_IO": "epoll"})
+
+
+def stage_clang():
+    return unit("clang")
+
+
+def stage_asan():
+    return unit("address", aslr_off(), SANITIZED)
+
+
+def sanitized_integration(kind, env=None, **options):
+    return integration(build.build(kind), env={**SANITIZED, "CASHEW_SANITIZED": kind,
+                                               "CASHEW_WRAPPER": " ".join(aslr_off()),
+                                               **(env or {})}, **options)
+
+
+def stage_tsan():
+    return sanitized_integration("thread", {"CASHEW_WORKERS": "2"}, tests=TSAN_TESTS)
+
+
+def stage_long():
+    return integration(build.build("release"), marks="long", may_be_empty=True)
+
+
+def stage_release():
+    return integration(build.build("release"))
+
+
+def stage_asan_integration():
+    return sanitized_integration("address")
+
+
+def stage_tsan_integration():
+    count = unit("thread", aslr_off())
+    count += sanitized_integration("thread", {"CASHEW_WORKERS": "2"})
+    return count
+
+
+def stage_chroot():
+    """A clean clone in fresh Debian systems, as a new user would try it."""
+    count = Count()
+    for release in ("bookworm", "trixie"):
+        name = f"fresh {release}"
+        done = subprocess.run([ROOT / "scripts" / "try-in-chroot.sh", release], check=False)
+        if done.returncode == 77:
+            count.skipped.append((name, "needs root, debootstrap and a Debian mirror"))
+        elif done.returncode:
+            count.failed.append(name)
+        else:
+            count.passed += 1
+    return count
+
+
+# The part of the integration tests that runs under TSan in every `./dev test`.
+TSAN_TESTS = ["test_harness.py"]
+
+# One row a stage: name, function, whether a plain `./dev test` runs it, help.
+STAGES = [
+    ("build", stage_build, True, "everything with gcc -Werror"),
+    ("floors", stage_floors, True, "includes go down only"),
+    ("headers", stage_headers, True, "each header compiles alone"),
+    ("unit", stage_unit, True, "unit tests"),
+    ("integration", stage_integration, True, "real servers, epoll loop"),
+    ("clang", stage_clang, True, "unit tests, clang -Werror"),
+    ("asan", stage_asan, True, "unit tests under ASan and UBSan"),
+    ("tsan", stage_tsan, True, "some integration tests under TSan, 2 workers"),
+    ("release", stage_release, False, "integration tests of the optimised binary"),
+    ("long", stage_long, False, "tests marked long, optimised binary"),
+    ("asan-integration", stage_asan_integration, False, "integration tests, ASan and UBSan"),
+    ("tsan-integration", stage_tsan_integration, False, "unit and integration tests, TSan"),
+    ("chroot", stage_chroot, False, "a clean clone on fresh Debian 12 and 13"),
+]
+
+# What `./dev san NAME` runs; `undefined` comes with `address`.
+SANITIZERS = {
+    "address": lambda: (stage_asan, stage_asan_integration),
+    "undefined": lambda: (stage_asan, stage_asan_integration),
+    "thread": lambda: (stage_tsan_integration,),
+}
+
+
+def run_stages(stages):
+    """Runs (name, function) pairs; returns the sum, and the seconds and count of each."""
+    total, rows = Count(), []
+    for name, function in stages:
+        print(f"==== {name}", flush=True)
+        start = time.monotonic()
+        try:
+            count = function()
+        except (build.BuildError, OSError, subprocess.SubprocessError, ValueError) as error:
+            print(f"{name}: {error}")
+            count = Count(failed=[f"{name}: could not run ({error})"])
+        rows.append((name, time.monotonic() - start, count))
+        total += count
+    return total, rows
+
+
+def summary(total, rows):
+    print("==== summary")
+    for name, reason in total.skipped:
+        print(f"skipped: {name}: {reason}")
+    for name in total.failed:
+        print(f"FAILED: {name}")
+    for name, seconds, count in rows:
+        print(f"{name:<17}{seconds:7.1f} s   {count}")
+    print(f"{'total':<17}{sum(row[1] for row in rows):7.1f} s")
+    print(total, flush=True)
+
+
+def chosen(arguments):
+    if arguments.san:
+        for name in arguments.stage or ["address", "thread"]:
+            if name not in SANITIZERS:
+                sys.exit(f"dev: no sanitizer '{name}'; there are {', '.join(SANITIZERS)}")
+        functions = [function for name in arguments.stage or ["address", "thread"]
+                     for function in SANITIZERS[name]()]
+        return [(name, function) for name, function, _, _ in STAGES if function in functions]
+    known = [row[0] for row in STAGES]
+    for name in arguments.stage:
+        if name not in known:
+            sys.exit(f"dev: no stage '{name}'; there are {', '.join(known)}")
+    return [(name, function) for name, function, always, _ in STAGES
+            if (name in arguments.stage if arguments.stage else always or arguments.all)]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev test", formatter_class=argparse.
+                                     RawDescriptionHelpFormatter, epilog="stages:\n" + "\n".join(
+                                         f"  {name:<17}{text}{'' if always else ' (--all)'}"
+                                         for name, _, always, text in STAGES))
+    parser.add_argument("--all", action="store_true", help="also the stages that take long")
+    parser.add_argument("--san", action="store_true", help="the stages of a sanitizer instead")
+    parser.add_argument("stage", nargs="*", help="run only these")
+    # SIGTERM must end what pytest started, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    total, rows = run_stages(chosen(parser.parse_args()))
+    summary(total, rows)
+    sys.exit(1 if total.failed or not total.passed else 0)
+
+
+if __name__ == "__main__":
+    main()
