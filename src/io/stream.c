@@ -314,6 +314,11 @@ bool stream_paused(const struct stream *s)
     return (s->bits & PAUSED) != 0;
 }
 
+bool stream_blocked(const struct stream *s)
+{
+    return (s->bits & BLOCKED) != 0;
+}
+
 /* ---- begin and end ---- */
 
 static void on_connected(struct sock *sock, int err)

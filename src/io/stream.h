@@ -106,6 +106,9 @@ void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 bool stream_paused(const struct stream *s);
 
+/** Has the kernel refused to take more for now? */
+bool stream_blocked(const struct stream *s);
+
 /** Closes at once; queued output is dropped. `closed` follows. */
 void stream_close(struct stream *s);
 

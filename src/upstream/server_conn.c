@@ -131,12 +131,14 @@ static void gauge_move(stat *s, uint64_t *shown, uint64_t now)
 }
 
 /* Brings the four queue gauges of the server up to date; runs once in a turn that touched the
- * connection, after the flush. */
+ * connection. The flush of the turn comes later: what is queued counts as sent unless the kernel
+ * has refused to take more. */
 static void show_queues(struct server_conn *sc)
 {
     uint64_t in = 0;
     uint64_t in_bytes = 0;
-    uint64_t sent = user_sent(sc);
+    bool flows = sc->state >= SERVER_CONN_READY && !stream_blocked(&sc->stream);
+    uint64_t sent = flows ? sc->queued : user_sent(sc);
     for (struct list *node = sc->parts.prev; node != &sc->parts; node = node->prev) {
         if (part_of(node)->start < sent)
             break;
@@ -638,9 +640,16 @@ static void on_broken(struct stream *s, int err)
     end_error(of_stream(s), END_ERROR, err);
 }
 
+static void on_drained(struct stream *s)
+{
+    struct server_conn *sc = of_stream(s);
+    loop_at_turn_end(up_of(sc)->loop, &sc->account);
+}
+
 static const struct stream_events events = {
     .connected = on_connected,
     .data = on_data,
+    .drained = on_drained,
     .ended = on_ended,
     .broken = on_broken,
     .closed = on_closed,
