@@ -12,7 +12,8 @@
 
 /** An endpoint as written. */
 struct conf_endpoint {
-    char *text; /* as written, without weight, name and permissions: "127.0.0.1:6379", "/run/redis.sock" */
+    char *text; /* as written, without weight, name and permissions: "127.0.0.1:6379",
+                   "/run/redis.sock" */
     char *host; /* host name or literal, brackets of IPv6 removed; NULL for a unix socket */
     char *path; /* unix socket, or NULL */
     uint16_t port;
@@ -21,39 +22,50 @@ struct conf_endpoint {
 
 struct conf_server {
     struct conf_endpoint at;
-    char *name;     /* what is hashed and shown in the stats: twemproxy's rule */
+    char *name; /* what is hashed and shown in the stats: twemproxy's rule */
     uint32_t weight;
 };
 
-/** A pool; the fields between come from pool_keys.def, one for each key but `servers`. */
+/* The members that rows of pool_keys.def and global_keys.def stand for, by type. */
+#define CONF_MEMBER_ENDPOINT(name) struct conf_endpoint name;
+#define CONF_MEMBER_SERVERS(name)                                                                  \
+    struct conf_server *name; /* sorted as twemproxy sorts: by length of the name, then bytes */   \
+    uint32_t server_count;
+#define CONF_MEMBER_BOOL(name) bool name;
+#define CONF_MEMBER_NUMBER(name) int64_t name; /* in the unit of its row */
+#define CONF_MEMBER_WORKERS(name)                                                                  \
+    int64_t name;                          /* 0: auto, one for each processor it may run on        \
+                                            */
+#define CONF_MEMBER_TEXT(name) char *name; /* or NULL */
+#define CONF_MEMBER_TAG(name) char *name;  /* two bytes, or NULL */
+#define CONF_MEMBER_LOOP(name) char *name; /* a name of loops.def */
+#define CONF_MEMBER_HASH(name) int name;   /* index in hashes.def */
+#define CONF_MEMBER_DIST(name) int name;   /* index in dists.def */
+
+/** A pool: one member for each row of pool_keys.def. */
 struct conf_pool {
     char *name;
     int line; /* of its name in the file */
-    struct conf_endpoint listen;
-    int hash;         /* index in hashes.def */
-    int distribution; /* index in dists.def */
-    char *hash_tag;   /* two bytes, or NULL */
-    char *redis_auth; /* or NULL */
-    bool redis;
-    bool tcpkeepalive;
-    bool reuseport;
-    bool preconnect;
-    bool auto_eject_hosts;
-    int64_t timeout; /* ms; -1 or 0: wait for ever */
-    int64_t backlog;
-    int64_t client_connections; /* 0: no limit but the process's */
-    int64_t redis_db;
-    int64_t server_connections;
-    int64_t server_retry_timeout; /* ms */
-    int64_t server_failure_limit;
-    struct conf_server *servers; /* sorted as twemproxy sorts: by length, then bytes */
-    uint32_t server_count;
+#define KEY(name, type, value, min, max, unit, change, text) CONF_MEMBER_##type(name)
+#include "pool_keys.def"
+#undef KEY
 };
 
-/** Process settings: the mapping `global:`; the command line is stronger. -1 and NULL: not given. */
+/** Bits of struct conf_global's `given`. */
+enum conf_global_key {
+#define KEY(name, type, value, min, max, unit, change, text) GLOBAL_##name,
+#include "global_keys.def"
+#undef KEY
+    GLOBAL_KEYS
+};
+
+/** Settings of the process, one member for each row of global_keys.def: of the mapping `global:`,
+ * or of the command line. What is not given has its default. */
 struct conf_global {
-    int64_t workers; /* 0: auto, one for each processor this process may run on */
-    char *io;
+    uint32_t given; /* bit (1 << GLOBAL_x): x was set, not left at its default */
+#define KEY(name, type, value, min, max, unit, change, text) CONF_MEMBER_##type(name)
+#include "global_keys.def"
+#undef KEY
 };
 
 struct conf {
@@ -63,8 +75,9 @@ struct conf {
     uint32_t pool_count;
 };
 
-/** Reads and checks `file`. On failure returns NULL after writing every error found to `errors`, each as
- * `file:line:col: error: text`. */
+/** Reads and checks `file`. On failure returns NULL after writing every error found to `errors`,
+ * each as `file:line:col: error: text`; an error of no place, such as a file that can't be opened,
+ * is `file: error: text`. */
 must_check struct conf *conf_load(const char *file, FILE *errors);
 
 /** As conf_load(), of `text` (for tests and fuzzing); `file` is only shown. */
@@ -72,7 +85,16 @@ must_check struct conf *conf_parse(const char *file, const char *text, size_t le
 
 void conf_free(struct conf *c);
 
-/** Writes every key with type, default, range and text: for --describe-config. */
+/** Sets every member to its default, nothing given. False if memory is out. */
+must_check bool conf_global_init(struct conf_global *g);
+
+/** Gives every setting that `g` has not been given the value that `under` was given, if it was: so
+ * the command line is stronger than the file. False if memory is out. */
+must_check bool conf_global_merge(struct conf_global *g, const struct conf_global *under);
+
+void conf_global_free(struct conf_global *g);
+
+/** Writes every key with type, default, range, unit and text: for --describe-config. */
 void conf_describe(FILE *out);
 
 #endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "conf/key.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "conf/endpoint.h"
+
+const char key_required[] = "";
+
+static const char *const bool_names[] = {"true", "false"};
+static const char *const hash_names[] = {
+#define HASH(name, symbol, text) name,
+#include "hashes.def"
+#undef HASH
+};
+static const char *const dist_names[] = {
+#define DIST(name, symbol, text) name,
+#include "dists.def"
+#undef DIST
+};
+static const char *const loop_names[] = {
+#define LOOP(name, text) name,
+#include "loops.def"
+#undef LOOP
+};
+
+/* Words of the rows. */
+#define REQUIRED key_required
+#define RESTART "at a restart"
+
+static const struct key pool_rows[] = {
+#define KEY(name, type, value, min, max, unit, change, text)                                       \
+    {#name, KEY_##type, offsetof(struct conf_pool, name), value, min, max, unit, change, text},
+#include "pool_keys.def"
+#undef KEY
+};
+static const struct key global_rows[] = {
+#define KEY(name, type, value, min, max, unit, change, text)                                       \
+    {#name, KEY_##type, offsetof(struct conf_global, name), value, min, max, unit, change, text},
+#include "global_keys.def"
+#undef KEY
+};
+static const char *const pool_names[] = {
+#define KEY(name, type, value, min, max, unit, change, text) #name,
+#include "pool_keys.def"
+#undef KEY
+};
+static const char *const global_names[] = {
+#define KEY(name, type, value, min, max, unit, change, text) #name,
+#include "global_keys.def"
+#undef KEY
+};
+
+const struct key_table pool_keys = {"a key of a pool", pool_rows, pool_names, ARRAY_LEN(pool_rows)};
+const struct key_table global_keys = {"a key of 'global'", global_rows, global_names,
+                                      ARRAY_LEN(global_rows)};
+
+/* Values that are one of a list of names, and what such a value is called. */
+struct choice {
+    const char *what;
+    const char *const *names;
+    size_t count;
+};
+
+static struct choice choice_of(enum key_type type)
+{
+    switch (type) {
+    case KEY_BOOL:
+        return (struct choice){"true or false", bool_names, ARRAY_LEN(bool_names)};
+    case KEY_HASH:
+        return (struct choice){"a hash", hash_names, ARRAY_LEN(hash_names)};
+    case KEY_DIST:
+        return (struct choice){"a distribution", dist_names, ARRAY_LEN(dist_names)};
+    case KEY_LOOP:
+        return (struct choice){"a way to talk to the kernel", loop_names, ARRAY_LEN(loop_names)};
+    default:
+        return (struct choice){NULL, NULL, 0};
+    }
+}
+
+/* The index of `text` in the list, or -1 with the reason in `why`. */
+static int choose(enum key_type type, struct span text, struct why *why)
+{
+    struct choice c = choice_of(type);
+
+    for (size_t i = 0; i < c.count; i++)
+        if (span_eq(text, span_str(c.names[i])))
+            return (int)i;
+    why_not_one(why, text, c.what, c.names, c.count);
+    return -1;
+}
+
+const struct key *key_find(const struct key_table *table, struct span name)
+{
+    for (size_t i = 0; i < table->count; i++)
+        if (span_eq(name, span_str(table->keys[i].name)))
+            return &table->keys[i];
+    return NULL;
+}
+
+static bool all_digits(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    return s.len > 0;
+}
+
+static bool number_read(const struct key *key, struct span text, int64_t *out, struct why *why)
+{
+    char shown[SHOWN];
+    const char *wrong = all_digits(text) ? "out of range" : "not a number";
+    uint64_t number;
+
+    if (span_u64(text, (uint64_t)key->max, &number) && (int64_t)number >= key->min) {
+        *out = (int64_t)number;
+        return true;
+    }
+    return why_not(why, "%s: '%s' is %s (allowed: %s%" PRId64 " to %" PRId64 "%s%s)", key->name,
+                   why_show(text, shown), wrong, key->type == KEY_WORKERS ? "auto, or " : "",
+                   key->min, key->max, key->unit == NULL ? "" : " ",
+                   key->unit == NULL ? "" : key->unit);
+}
+
+static bool text_set(struct span text, char **member, struct why *why)
+{
+    char *copy = strndup(text.ptr, text.len);
+
+    if (copy == NULL)
+        return why_not(why, "out of memory");
+    free(*member);
+    *member = copy;
+    return true;
+}
+
+static bool index_set(enum key_type type, struct span text, int *member, struct why *why)
+{
+    int index = choose(type, text, why);
+
+    if (index >= 0)
+        *member = index;
+    return index >= 0;
+}
+
+static bool bool_set(struct span text, bool *member, struct why *why)
+{
+    int index = choose(KEY_BOOL, text, why);
+
+    if (index >= 0)
+        *member = index == 0;
+    return index >= 0;
+}
+
+static bool tag_set(struct span text, char **member, struct why *why)
+{
+    char shown[SHOWN];
+
+    if (text.len != 2)
+        return why_not(why, "'%s' is not a hash tag (allowed: two characters, such as \"{}\")",
+                       why_show(text, shown));
+    return text_set(text, member, why);
+}
+
+static bool endpoint_set(struct span text, struct conf_endpoint *member, struct why *why)
+{
+    struct conf_endpoint fresh;
+
+    if (!endpoint_listen(text, &fresh, why))
+        return false;
+    endpoint_free(member);
+    *member = fresh;
+    return true;
+}
+
+bool key_set(const struct key *key, struct span text, void *object, struct why *why)
+{
+    void *member = (char *)object + key->offset;
+
+    if (text.len == 0)
+        return why_not(why, "'%s' has no value", key->name);
+    if (memchr(text.ptr, '\0', text.len) != NULL)
+        return why_not(why, "'%s' has a NUL byte", key->name);
+    switch (key->type) {
+    case KEY_ENDPOINT:
+        return endpoint_set(text, member, why);
+    case KEY_BOOL:
+        return bool_set(text, member, why);
+    case KEY_WORKERS:
+        if (span_eq(text, SPAN("auto"))) {
+            *(int64_t *)member = 0;
+            return true;
+        }
+        return number_read(key, text, member, why);
+    case KEY_NUMBER:
+        return number_read(key, text, member, why);
+    case KEY_TEXT:
+        return text_set(text, member, why);
+    case KEY_TAG:
+        return tag_set(text, member, why);
+    case KEY_LOOP:
+        return choose(KEY_LOOP, text, why) >= 0 && text_set(text, member, why);
+    case KEY_HASH:
+    case KEY_DIST:
+        return index_set(key->type, text, member, why);
+    case KEY_SERVERS:
+        break;
+    }
+    never("servers are a list, not a value");
+}
+
+bool key_defaults(const struct key_table *table, void *object)
+{
+    struct why why;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct key *key = &table->keys[i];
+
+        if (key->value == NULL || key->value == key_required)
+            continue;
+        if (!key_set(key, span_str(key->value), object, &why))
+            return false;
+    }
+    return true;
+}
+
+static bool is_text(enum key_type type)
+{
+    return type == KEY_TEXT || type == KEY_TAG || type == KEY_LOOP;
+}
+
+void key_free(const struct key_table *table, void *object)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct key *key = &table->keys[i];
+        void *member = (char *)object + key->offset;
+
+        if (key->type == KEY_ENDPOINT) {
+            endpoint_free(member);
+        } else if (is_text(key->type)) {
+            free(*(char **)member);
+            *(char **)member = NULL;
+        }
+    }
+}
+
+bool key_copy(const struct key *key, void *to, const void *from)
+{
+    void *target = (char *)to + key->offset;
+    const void *source = (const char *)from + key->offset;
+    char *const *text = source;
+    struct why why;
+
+    switch (key->type) {
+    case KEY_TEXT:
+    case KEY_TAG:
+    case KEY_LOOP:
+        return *text == NULL || text_set(span_str(*text), target, &why);
+    case KEY_BOOL:
+        memcpy(target, source, sizeof(bool));
+        return true;
+    case KEY_NUMBER:
+    case KEY_WORKERS:
+        memcpy(target, source, sizeof(int64_t));
+        return true;
+    case KEY_HASH:
+    case KEY_DIST:
+        memcpy(target, source, sizeof(int));
+        return true;
+    case KEY_ENDPOINT:
+    case KEY_SERVERS:
+        break;
+    }
+    never("endpoints and servers are not copied");
+}
+
+void key_write_allowed(const struct key *key, const char *before, FILE *out)
+{
+    struct choice c = choice_of(key->type);
+
+    if (key->type == KEY_NUMBER)
+        fprintf(out, "%s%" PRId64 " to %" PRId64, before, key->min, key->max);
+    if (key->type == KEY_WORKERS)
+        fprintf(out, "%sauto, %" PRId64 " to %" PRId64, before, key->min, key->max);
+    for (size_t i = 0; i < c.count; i++)
+        fprintf(out, "%s%s", i == 0 ? before : ", ", c.names[i]);
+}
+
+const char *key_type_name(enum key_type type)
+{
+    switch (type) {
+    case KEY_ENDPOINT:
+        return "address";
+    case KEY_SERVERS:
+        return "list";
+    case KEY_BOOL:
+        return "true or false";
+    case KEY_NUMBER:
+        return "number";
+    case KEY_WORKERS:
+        return "number or auto";
+    case KEY_TEXT:
+        return "text";
+    case KEY_TAG:
+        return "two characters";
+    case KEY_LOOP:
+    case KEY_HASH:
+    case KEY_DIST:
+        return "name";
+    }
+    never("unknown type of a key");
+}
