@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Writes src/redis_commands.def and src/redis_slots.def from data/commands.json and src/redis_overrides.def.
+
+commands.json holds what the servers say of their own commands: arity, flags, where the keys lie. What the proxy makes
+of each of them (its class) is decided here, by rule; what no rule can know stands in redis_overrides.def, whose rows
+win. With --check nothing is written; the exit code says whether the files are what would be written."""
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
+
+# Answered by the proxy itself.
+LOCAL = {"PING", "ECHO", "QUIT", "SELECT", "AUTH"}
+# Split by server, replies joined: how.
+SPLIT = {"MGET": "MGET", "MSET": "MSET", "DEL": "SUM", "UNLINK": "SUM", "TOUCH": "SUM", "EXISTS": "SUM"}
+# No key, harmless, same on every server: sent to one of them, always the same.
+ANY = {"LOLWUT", "OBJECT HELP", "XGROUP HELP", "XINFO HELP"}
+# Would harm a server or its other clients, or can mean nothing behind a proxy.
+REFUSED = set(
+    """SHUTDOWN REPLICAOF SLAVEOF REPLCONF PSYNC SYNC FAILOVER DEBUG MIGRATE SWAPDB MOVE SAVE PFDEBUG PFSELFTEST
+    RESTORE-ASKING""".split()
+) | {
+    "MODULE " + s for s in "LOAD LOADEX UNLOAD LIST".split()
+} | {
+    "ACL " + s for s in "LOAD LOG LIST USERS GETUSER DRYRUN".split()
+} | {
+    "CLUSTER " + s
+    for s in """ADDSLOTS ADDSLOTSRANGE BUMPEPOCH COUNT-FAILURE-REPORTS COUNTKEYSINSLOT DELSLOTS DELSLOTSRANGE FAILOVER
+    FLUSHSLOTS FORGET GETKEYSINSLOT LINKS MEET REPLICAS REPLICATE RESET SAVECONFIG SET-CONFIG-EPOCH SETSLOT
+    SLAVES""".split()
+}
+# May block only when asked to (BLOCK), which is seen in the arguments.
+BLOCK_OPTION = {"XREAD", "XREADGROUP"}
+# Keys, but the connection keeps state for the client.
+STATEFUL = {"WATCH", "SSUBSCRIBE", "SUNSUBSCRIBE"}
+
+# The look-up: names in lower case as 8-byte little-endian words, the last padded with zeros.
+MULTIPLIER = 0x9E3779B97F4A7C15
+SLOT_BITS = 10
+NAME_MAX = 39
+
+ROW = re.compile(r'^(COMMAND|SUBCOMMAND)\("([^"]+)", (-?\d+), (\w+), (READ|WRITE), (.*)\)$')
+
+
+def key_part(spec, name):
+    """One key spec of the data as the text of a KEYS column, or None where the data does not know."""
+    begin, find = spec["begin"], spec["find"]
+    if begin == "unknown":
+        # Only SORT's: STORE, and the patterns of BY and GET, which name no key.
+        return "STORE(2)" if "update" in spec["flags"] else None
+    if "keyword" in begin:
+        if begin["keyword"] == "STREAMS":
+            return "STREAMS"
+        if begin["keyword"] in ("STORE", "STOREDIST"):
+            return "STORE(%d)" % begin["start"]
+        raise ValueError(name + ": unknown keyword")
+    first = begin["index"]
+    if "keynum" in find:
+        at, key, step = find["keynum"]
+        if key != at + 1:
+            raise ValueError(name + ": keys that do not follow their number")
+        return "NUMKEYS(%d, %d)" % (first + at, step)
+    last, step, limit = find["range"]
+    if limit:
+        raise ValueError(name + ": a range with a limit")
+    return "RANGE(%d, %d, %d)" % (first, first + last if last >= 0 else last, step)
+
+
+def key_columns(name, keys):
+    parts = []
+    for spec in keys:
+        part = key_part(spec, name)
+        if part and part not in parts:
+            parts.append(part)
+    if len(parts) > 2:
+        raise ValueError(name + ": more than two places of keys")
+    return ", ".join((parts + ["NONE", "NONE"])[:2])
+
+
+def class_of(name, entry, containers):
+    if name in REFUSED or name.split()[0] == "SENTINEL":
+        return "REFUSED"
+    if name in LOCAL:
+        return name
+    if name in SPLIT:
+        return SPLIT[name]
+    if name in ANY:
+        return "ANY"
+    if name in containers:
+        return "CONTAINER"
+    if not entry["keys"] or name in STATEFUL:
+        return "LATER"
+    if "blocking" in entry["flags"] and name not in BLOCK_OPTION:
+        return "LATER"
+    return "FORWARD"
+
+
+def row_of(name, entry, kind):
+    macro = "SUBCOMMAND" if " " in name else "COMMAND"
+    flags = set(entry["flags"])
+    writes = "write" in flags or ("may_replicate" in flags and "readonly" not in flags)
+    keys = "NONE, NONE"
+    if kind in ("FORWARD", "MGET", "MSET", "SUM"):
+        keys = key_columns(name, entry["keys"])
+    text = name.lower().replace(" ", "|")
+    if len(text) > NAME_MAX:
+        raise ValueError(name + ": name too long")
+    return '%s("%s", %d, %s, %s, %s)' % (macro, text, entry["arity"], kind, "WRITE" if writes else "READ", keys)
+
+
+def generated_rows(data, taken):
+    """The rows of all commands but `taken`. A container without any subcommand that is served is served itself as a
+    whole: it comes later."""
+    subs = {n: e for n, e in data.items() if " " in n}
+    names = {n.split()[0] for n in subs}
+    served = {n.split()[0] for n, e in subs.items() if class_of(n, e, set()) != "LATER"}
+    # COMMAND alone is a request that one server can answer.
+    containers = (names & served) | {"COMMAND"}
+    rows = []
+    for name in sorted(data):
+        if name.lower().replace(" ", "|") in taken:
+            continue
+        rows.append(row_of(name, data[name], class_of(name, data[name], containers)))
+    return rows
+
+
+def hash_of(name):
+    raw = name.encode()
+    h = 0
+    for i in range(0, len(raw), 8):
+        word = int.from_bytes(raw[i : i + 8].ljust(8, b"\0"), "little")
+        h = ((h ^ word) * MULTIPLIER) & (2**64 - 1)
+    return h >> (64 - SLOT_BITS)
+
+
+def slots_of(names):
+    """Open addressing: the number of a row plus one, 0 where none is."""
+    slots = [0] * (1 << SLOT_BITS)
+    for number, name in enumerate(names):
+        at = hash_of(name)
+        while slots[at]:
+            at = (at + 1) % len(slots)
+        slots[at] = number + 1
+    return slots
+
+
+def read_overrides(text):
+    rows = []
+    for line in text.splitlines():
+        if line.startswith(("COMMAND", "SUBCOMMAND")):
+            if not ROW.match(line):
+                sys.exit("redis_overrides.def: not a row: " + line)
+            rows.append(line)
+    return rows
+
+
+def build():
+    data = json.loads((ROOT / "data" / "commands.json").read_text())
+    overrides = read_overrides((SRC / "redis_overrides.def").read_text())
+    taken = {ROW.match(r).group(2) for r in overrides}
+    rows = generated_rows(data, taken)
+    names = [ROW.match(r).group(2) for r in overrides + rows]
+    if len(set(names)) != len(names):
+        sys.exit("a name stands in two rows")
+    head = "/* SPDX-License-Identifier: BSD-3-Clause */\n"
+    commands = (
+        head
+        + "/* Made by scripts/gen-commands.py from data/commands.json: do not edit. Commands of redis and valkey; the columns\n"
+        + " * are explained in redis_overrides.def, whose rows come first and win. */\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+    slots = slots_of(names)
+    lines = [", ".join(map(str, slots[i : i + 16])) + "," for i in range(0, len(slots), 16)]
+    table = (
+        head
+        + "/* Made by scripts/gen-commands.py: do not edit. Open addressing over the rows of redis_overrides.def and\n"
+        + " * redis_commands.def, in that order: row number plus one, 0 where none is. */\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+    return {SRC / "redis_commands.def": commands, SRC / "redis_slots.def": table}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the files are not up to date")
+    stale = []
+    options = parser.parse_args()
+    for path, text in build().items():
+        if not path.exists() or path.read_text() != text:
+            stale.append(path.name)
+            if not options.check:
+                path.write_text(text)
+    if options.check and stale:
+        sys.exit("not up to date, run scripts/gen-commands.py: " + ", ".join(stale))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit answer makes what the proxy answers by itself: errors in the words of redis, and the few
+ * local commands. Every answer makes the view a REQUEST_LOCAL one. False if memory is out. */
+#ifndef PROTO_REDIS_ANSWER_H
+#define PROTO_REDIS_ANSWER_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/must.h"
+#include "base/span.h"
+#include "proto/proto.h"
+#include "proto/redis/command.h"
+
+/** Answers with a text that lives as long as the process. */
+void answer_static(struct request_view *v, struct span text);
+
+/** `-ERR unknown command ...`, cut and cleaned as redis does. */
+must_check bool answer_unknown(struct request_view *v, struct buf *scratch);
+
+/** `-ERR unknown subcommand ...` of the container `c`. */
+must_check bool answer_unknown_sub(const struct command *c, struct request_view *v,
+                                   struct buf *scratch);
+
+/** `-ERR wrong number of arguments for ...`. */
+must_check bool answer_arity(const struct command *c, struct request_view *v, struct buf *scratch);
+
+/** The command is one that the proxy never serves. */
+must_check bool answer_refused(const struct command *c, struct request_view *v,
+                               struct buf *scratch);
+
+/** PING, ECHO, QUIT, SELECT and AUTH, their arity being right. */
+must_check bool answer_local(const struct command *c, struct proto_session *ses,
+                             struct request_view *v, struct buf *scratch);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proto/redis/classify.h"
+
+#include "proto/redis/answer.h"
+#include "proto/redis/command.h"
+#include "proto/redis/keys.h"
+
+static struct span word(const struct request_view *v, uint32_t i)
+{
+    return args_span(v->args, v->base, i);
+}
+
+/* Words that only a web browser sends: redis takes them for an attack from a web page and closes
+ * without a word, since what follows may be anything. */
+static bool is_http(const struct request_view *v)
+{
+    return span_ieq(word(v, 0), SPAN("post")) || span_ieq(word(v, 0), SPAN("host:"));
+}
+
+static bool answer_nameless(struct request_view *v, struct buf *scratch)
+{
+    if (!is_http(v))
+        return answer_unknown(v, scratch);
+    v->close = true;
+    answer_static(v, SPAN("-ERR Protocol error: this is redis, not HTTP\r\n"));
+    return true;
+}
+
+static bool arity_is_right(const struct command *c, const struct request_view *v)
+{
+    int64_t count = v->args->count;
+    if (c->arity >= 0 ? count != c->arity : count < -c->arity)
+        return false;
+    /* Keys with values behind each must come whole. */
+    const struct key_place *k = &c->places[0];
+    return k->kind != PLACE_RANGE || k->step == 1 || (count - k->first) % k->step == 0;
+}
+
+/* One key, or one server: nothing to split, and the server's own reply serves. */
+static void split_or_forward(const struct proto_session *ses, struct request_view *v)
+{
+    if (!ses->settings->single_server && request_key_count(v) > 1)
+        v->kind = REQUEST_SPLIT;
+}
+
+static bool serve(const struct command *c, struct proto_session *ses, struct request_view *v,
+                  struct buf *scratch)
+{
+    v->kind = REQUEST_FORWARD;
+    v->write = c->write;
+    switch (c->class) {
+    case CLASS_FORWARD:
+        return keys_find(c, v) || answer_unknown(v, scratch);
+    case CLASS_ANY:
+    case CLASS_CONTAINER:
+        return true;
+    case CLASS_MGET:
+    case CLASS_MSET:
+    case CLASS_SUM:
+        v->join = c->class;
+        must(keys_find(c, v));
+        split_or_forward(ses, v);
+        return true;
+    case CLASS_REFUSED:
+        return answer_refused(c, v, scratch);
+    default:
+        return answer_local(c, ses, v, scratch);
+    }
+}
+
+/* Redis checks in this order: is it known, are its arguments enough, may this client. */
+bool classify(struct proto_session *ses, struct request_view *v, struct buf *scratch)
+{
+    const struct command *c = command_find(word(v, 0));
+    if (c == NULL)
+        return answer_nameless(v, scratch);
+    if (c->class == CLASS_CONTAINER && v->args->count > 1) {
+        const struct command *sub = command_find_sub(c, word(v, 1));
+        if (sub == NULL)
+            return answer_unknown_sub(c, v, scratch);
+        c = sub;
+    }
+    if (c->class == CLASS_LATER)
+        return answer_unknown(v, scratch);
+    if (!arity_is_right(c, v) && c->class != CLASS_REFUSED)
+        return answer_arity(c, v, scratch);
+    if (session_is_guest(ses) && c->class != CLASS_AUTH && c->class != CLASS_QUIT) {
+        answer_static(v, SPAN("-NOAUTH Authentication required.\r\n"));
+        return true;
+    }
+    return serve(c, ses, v, scratch);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit command is the table of redis commands: what each needs, where its keys lie, and what the
+ * proxy does with it. */
+#ifndef PROTO_REDIS_COMMAND_H
+#define PROTO_REDIS_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+/** What the proxy does with a command; see redis_overrides.def. */
+enum command_class {
+    CLASS_FORWARD,
+    CLASS_ANY,
+    CLASS_CONTAINER,
+    CLASS_MGET,
+    CLASS_MSET,
+    CLASS_SUM,
+    CLASS_PING,
+    CLASS_ECHO,
+    CLASS_QUIT,
+    CLASS_SELECT,
+    CLASS_AUTH,
+    CLASS_LATER,
+    CLASS_REFUSED,
+};
+
+enum command_intent { INTENT_READ, INTENT_WRITE };
+
+/** How keys are found among the words of a request; see redis_overrides.def. */
+enum place_kind { PLACE_NONE, PLACE_RANGE, PLACE_NUMKEYS, PLACE_STREAMS, PLACE_STORE };
+
+/** One place where keys lie. `first` is the word that the place begins with. */
+struct key_place {
+    uint8_t kind;
+    uint8_t first;
+    int8_t last; /* RANGE: its last word, counted from the end when negative */
+    uint8_t step;
+};
+
+enum { COMMAND_NAME = 40, COMMAND_PLACES = 2 };
+
+struct command {
+    char name[COMMAND_NAME]; /* lower case, zeros behind it; `container|subcommand` for a subcommand
+                              */
+    struct key_place places[COMMAND_PLACES];
+    int16_t arity; /* words, the name included; negative: at least so many */
+    uint8_t class; /* enum command_class */
+    bool sub;      /* found by command_find_sub() alone */
+    bool write;
+};
+
+/** The row of the command `name`, in any case; NULL if there is none. */
+const struct command *command_find(struct span name);
+
+/** The row of subcommand `sub` of `container`, in any case; NULL if there is none. */
+const struct command *command_find_sub(const struct command *container, struct span sub);
+
+/** Row number `i` of the table, NULL behind its end. */
+const struct command *command_row(uint32_t i);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit reply frames the replies of redis servers: any RESP2 shape, however it is cut, without
+ * keeping a byte of it. What is not RESP2 to the letter is no reply: its connection can't be
+ * trusted to be in step. */
+#ifndef PROTO_REDIS_REPLY_H
+#define PROTO_REDIS_REPLY_H
+
+#include "proto/proto.h"
+
+/** Arrays that may be open within another at a time (an array that is the last element of its own
+ * takes its place). Deeper ones are no reply. */
+enum { REPLY_DEPTH = 1 << 20 };
+
+/** parse_reply and reply_reset of proto_redis. */
+enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used);
+void redis_reply_reset(struct reply_parser *p);
+
+/** Bytes of the bulk string, null included, that `in` begins with; 0 if it is none or not whole. */
+size_t redis_reply_bulk(struct span in);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proto/redis/request.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "proto/redis/classify.h"
+#include "proto/redis/inline.h"
+#include "proto/redis/number.h"
+
+enum {
+    LINE_MAX_BYTES = 64 * 1024,   /* before the end of a line must have come */
+    BULK_MAX = 512 * 1024 * 1024, /* bytes of one argument */
+    GUEST_ARGS = 10,              /* what a client may send before it has given the password */
+    GUEST_BULK = 16384,
+    SCRATCH_KEEP = 1 << 20, /* memory that scratch may hold between requests */
+};
+
+/* request_parser.state: where it stands, and a mark. */
+enum {
+    AT_START,
+    AT_COUNT,
+    AT_LENGTH,
+    AT_BODY,
+    AT_LINE,
+    STANDS = 0x7f,
+    /* A line end was not CR LF. Redis reads over that, other servers may not: such a request goes
+       on in canonical form. */
+    LENIENT = 0x80,
+};
+
+static enum parse bad(struct request_view *out, struct span reply)
+{
+    out->kind = REQUEST_LOCAL;
+    out->close = true;
+    out->reply = reply;
+    return PARSE_BAD;
+}
+
+#define PROTOCOL_ERROR(text) SPAN("-ERR Protocol error: " text "\r\n")
+
+static enum parse no_memory(struct request_view *out)
+{
+    return bad(out, SPAN("-ERR out of memory\r\n"));
+}
+
+static void scratch_clear(struct buf *scratch)
+{
+    buf_clear(scratch);
+    if (scratch->cap > SCRATCH_KEEP)
+        buf_free(scratch);
+}
+
+/* The common header: `mark`, one to nine digits, CR LF, all here. Returns its bytes, 0 if it is not
+ * such a one. */
+static inline size_t quick_header(const char *at, const char *end, char mark, uint32_t *value)
+{
+    const char *c = at + 1;
+    if (end - at < 4 || *at != mark || *c < '1' || *c > '9')
+        return 0;
+    uint32_t n = 0;
+    const char *most = end - c > 9 ? c + 9 : end;
+    while (c < most && *c >= '0' && *c <= '9')
+        n = n * 10 + (uint32_t)(*c++ - '0');
+    if (end - c < 2 || c[0] != '\r' || c[1] != '\n')
+        return 0;
+    *value = n;
+    return (size_t)(c + 2 - at);
+}
+
+/* A line of any kind from p->pos on, up to `stop`, for which redis looks with strchr(): a NUL hides
+ * what is behind it. PARSE_DONE: p->scan is the offset of `stop` from pos. PARSE_BAD: it is too
+ * long. */
+static enum parse find_stop(struct request_parser *p, struct span in, char stop)
+{
+    struct span line = span_from(in, p->pos);
+    size_t most = line.len < LINE_MAX_BYTES + 1 ? line.len : LINE_MAX_BYTES + 1;
+    uint32_t i = p->scan;
+    while (i < most && line.ptr[i] != stop && line.ptr[i] != '\0')
+        i++;
+    p->scan = i;
+    if (i < most && line.ptr[i] == stop)
+        return PARSE_DONE;
+    return line.len > LINE_MAX_BYTES ? PARSE_BAD : PARSE_MORE;
+}
+
+/* A header line, however it came. PARSE_DONE: `*line` is what stands before its CR, and it is taken
+ * from the message. */
+static enum parse take_header(struct request_parser *p, struct span in, struct span *line)
+{
+    enum parse found = find_stop(p, in, '\r');
+    if (found != PARSE_DONE)
+        return found;
+    if (in.len - p->pos < p->scan + (size_t)2)
+        return PARSE_MORE;
+    *line = span_of(in.ptr + p->pos, p->scan);
+    p->pos += p->scan + 2;
+    p->scan = 0;
+    if (line->ptr[line->len + 1] != '\n')
+        p->state |= LENIENT;
+    return PARSE_DONE;
+}
+
+/* The number of arguments. PARSE_DONE with p->left 0: there is nothing to do. */
+static enum parse take_count(struct request_parser *p, const struct proto_session *ses,
+                             struct span in, struct request_view *out)
+{
+    size_t header = quick_header(in.ptr, in.ptr + in.len, '*', &p->left);
+    p->pos += (uint32_t)header;
+    if (header == 0) {
+        struct span line = {0};
+        int64_t n = 0;
+        enum parse got = take_header(p, in, &line);
+        if (got == PARSE_BAD)
+            return bad(out, PROTOCOL_ERROR("too big mbulk count string"));
+        if (got == PARSE_MORE)
+            return got;
+        if (!number_read(span_from(line, 1), &n) || n > INT_MAX)
+            return bad(out, PROTOCOL_ERROR("invalid multibulk length"));
+        p->left = n > 0 ? (uint32_t)n : 0;
+    }
+    if (p->left > GUEST_ARGS && session_is_guest(ses))
+        return bad(out, PROTOCOL_ERROR("unauthenticated multibulk length"));
+    return PARSE_DONE;
+}
+
+/* The answer to an argument that does not begin with '$'. */
+static enum parse bad_mark(struct request_view *out, struct buf *scratch, char got)
+{
+    char shown = (got == '\r' || got == '\n') ? ' ' : got;
+    scratch_clear(scratch);
+    if (!buf_append(scratch, SPAN("-ERR Protocol error: expected '$', got '")) ||
+        !buf_append(scratch, span_of(&shown, 1)) || !buf_append(scratch, SPAN("'\r\n")))
+        return no_memory(out);
+    return bad(out, buf_span(scratch));
+}
+
+/* The length of an argument, into p->bulk. */
+static enum parse take_length(struct request_parser *p, struct span in, struct buf *scratch,
+                              struct request_view *out)
+{
+    struct span line = {0};
+    int64_t n = 0;
+    enum parse got = take_header(p, in, &line);
+    if (got == PARSE_BAD)
+        return bad(out, PROTOCOL_ERROR("too big bulk count string"));
+    if (got == PARSE_MORE)
+        return got;
+    /* An empty line too has a byte: the CR that ended it. */
+    if (line.ptr[0] != '$')
+        return bad_mark(out, scratch, line.ptr[0]);
+    if (!number_read(span_from(line, 1), &n) || n < 0 || n > BULK_MAX)
+        return bad(out, PROTOCOL_ERROR("invalid bulk length"));
+    p->bulk = (uint32_t)n;
+    return PARSE_DONE;
+}
+
+/* What is checked of a length however it was read. */
+static enum parse check_length(const struct request_parser *p, const struct proto_session *ses,
+                               struct request_view *out)
+{
+    if (p->bulk > BULK_MAX)
+        return bad(out, PROTOCOL_ERROR("invalid bulk length"));
+    if (p->bulk > GUEST_BULK && session_is_guest(ses))
+        return bad(out, PROTOCOL_ERROR("unauthenticated bulk length"));
+    if ((size_t)p->pos + p->bulk + 2 >= REQUEST_MAX)
+        return bad(out, PROTOCOL_ERROR("too big request, it must be shorter than 1 GiB"));
+    return PARSE_DONE;
+}
+
+/* The arguments, p->left of them. */
+static enum parse take_args(struct request_parser *p, const struct proto_session *ses,
+                            struct span in, struct buf *scratch, struct request_view *out)
+{
+    const char *end = in.ptr + in.len;
+    for (; p->left > 0; p->left--) {
+        if ((p->state & STANDS) == AT_LENGTH) {
+            size_t header = quick_header(in.ptr + p->pos, end, '$', &p->bulk);
+            p->pos += (uint32_t)header;
+            enum parse got = header > 0 ? PARSE_DONE : take_length(p, in, scratch, out);
+            if (got == PARSE_DONE)
+                got = check_length(p, ses, out);
+            if (got != PARSE_DONE)
+                return got;
+        }
+        const char *body = in.ptr + p->pos;
+        if ((size_t)(end - body) < (size_t)p->bulk + 2) {
+            p->state = (uint8_t)((p->state & LENIENT) | AT_BODY);
+            return PARSE_MORE;
+        }
+        if (body[p->bulk] != '\r' || body[p->bulk + 1] != '\n')
+            p->state |= LENIENT;
+        if (!args_push(p->args, p->pos, p->bulk))
+            return no_memory(out);
+        p->pos += p->bulk + 2;
+        p->state = (uint8_t)((p->state & LENIENT) | AT_LENGTH);
+    }
+    return PARSE_DONE;
+}
+
+/* Writes the request anew, each line ended with CR LF. Every byte keeps its place. */
+static bool canonical(const struct request_parser *p, struct span in, struct buf *scratch)
+{
+    if (!buf_append(scratch, span_of(in.ptr, p->pos)))
+        return false;
+    char *copy = scratch->data + scratch->head;
+    const struct arg *first = &p->args->v[0];
+    memcpy(copy + first->off - number_digits(first->len) - 5, "\r\n", 2);
+    for (const struct arg *a = first; a < first + p->args->count; a++) {
+        memcpy(copy + a->off - 2, "\r\n", 2);
+        memcpy(copy + a->off + a->len, "\r\n", 2);
+    }
+    return true;
+}
+
+/* The request is whole: its bytes are `wire`. */
+static enum parse recognise(struct request_parser *p, struct proto_session *ses, struct span wire,
+                            struct buf *scratch, struct request_view *out)
+{
+    out->base = wire.ptr;
+    out->wire = wire;
+    out->args = p->args;
+    return classify(ses, out, scratch) ? PARSE_DONE : no_memory(out);
+}
+
+/* The same for a request that stands in scratch, which moves when an answer is put behind it. */
+static enum parse recognise_scratch(struct request_parser *p, struct proto_session *ses,
+                                    struct buf *scratch, struct request_view *out)
+{
+    enum parse got = recognise(p, ses, buf_span(scratch), scratch, out);
+    out->base = buf_span(scratch).ptr;
+    out->wire.ptr = out->base;
+    return got;
+}
+
+static enum parse parse_line(struct request_parser *p, struct proto_session *ses, struct span in,
+                             struct buf *scratch, struct request_view *out)
+{
+    enum parse found = find_stop(p, in, '\n');
+    if (found == PARSE_BAD)
+        return bad(out, PROTOCOL_ERROR("too big inline request"));
+    if (found == PARSE_MORE)
+        return found;
+    struct span line = span_of(in.ptr, p->scan);
+    out->len = p->scan + 1;
+    if (line.len > 0 && line.ptr[line.len - 1] == '\r')
+        line.len--;
+    scratch_clear(scratch);
+    enum inline_result got = inline_convert(line, scratch, p->args);
+    if (got == INLINE_UNBALANCED)
+        return bad(out, PROTOCOL_ERROR("unbalanced quotes in request"));
+    if (got == INLINE_NO_MEMORY)
+        return no_memory(out);
+    if (p->args->count == 0)
+        return PARSE_DONE;
+    return recognise_scratch(p, ses, scratch, out);
+}
+
+static enum parse parse_array(struct request_parser *p, struct proto_session *ses, struct span in,
+                              struct buf *scratch, struct request_view *out)
+{
+    if ((p->state & STANDS) == AT_COUNT) {
+        enum parse got = take_count(p, ses, in, out);
+        if (got != PARSE_DONE)
+            return got;
+        p->state = (uint8_t)((p->state & LENIENT) | AT_LENGTH);
+    }
+    enum parse got = take_args(p, ses, in, scratch, out);
+    if (got != PARSE_DONE)
+        return got;
+    out->len = p->pos;
+    if (p->args->count == 0)
+        return PARSE_DONE;
+    scratch_clear(scratch);
+    if ((p->state & LENIENT) == 0)
+        return recognise(p, ses, span_of(in.ptr, p->pos), scratch, out);
+    if (!canonical(p, in, scratch))
+        return no_memory(out);
+    return recognise_scratch(p, ses, scratch, out);
+}
+
+enum parse redis_request_parse(struct request_parser *p, struct proto_session *ses, struct span in,
+                               struct buf *scratch, struct request_view *out)
+{
+    *out = (struct request_view){.kind = REQUEST_NONE};
+    if (in.len == 0)
+        return PARSE_MORE;
+    if (p->state == AT_START)
+        p->state = in.ptr[0] == '*' ? AT_COUNT : AT_LINE;
+    if ((p->state & STANDS) == AT_LINE)
+        return parse_line(p, ses, in, scratch, out);
+    return parse_array(p, ses, in, scratch, out);
+}
