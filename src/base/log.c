@@ -91,11 +91,18 @@ void log_reopen(void)
     }
     /* Replacing the file behind the number needs no lock: a thread that writes just now writes to
      * the old or to the new file, and never to a closed one. */
-    int kept = atomic_load(&dest.fd);
-    if (dup3(fd, kept, O_CLOEXEC) < 0)
-        log_error("reopening log file '%s' failed, writing on to the old one: %s", dest.path,
-                  strerror(errno));
+    int err = dup3(fd, log_fd(), O_CLOEXEC) < 0 ? errno : 0;
     close(fd);
+    if (err == 0)
+        log_always("log file '%s' reopened", dest.path);
+    else
+        log_error("reopening log file '%s' failed, writing on to the old one: %s", dest.path,
+                  strerror(err));
+}
+
+int log_fd(void)
+{
+    return atomic_load_explicit(&dest.fd, memory_order_relaxed);
 }
 
 void log_level_set(int level)
@@ -193,7 +200,7 @@ static void line_write(struct line *l)
     l->text[l->len++] = '\n';
     ssize_t n;
     do {
-        n = write(atomic_load_explicit(&dest.fd, memory_order_relaxed), l->text, l->len);
+        n = write(log_fd(), l->text, l->len);
     } while (n < 0 && errno == EINTR);
 }
 

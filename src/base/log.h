@@ -57,6 +57,9 @@ void log_level_set(int level);
 /** Back to stderr. */
 void log_close(void);
 
+/** The descriptor that lines go to, for a handler of a crash, which can do no more than write(). */
+int log_fd(void);
+
 /** Writes a line at a level that is on: what the macros below call. Keeps errno; knows %m. */
 void log_write(struct log_site *site, int level, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
@@ -74,6 +77,8 @@ static inline bool log_on(int level)
         }                                                                                          \
     } while (0)
 
+/* What its operator must see at every level: start, end, signals. */
+#define log_always(...) log_at(LEVEL_EMERG, __VA_ARGS__)
 #define log_crit(...) log_at(LEVEL_CRIT, __VA_ARGS__)
 #define log_error(...) log_at(LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(LEVEL_WARN, __VA_ARGS__)

@@ -209,8 +209,9 @@ static void test_reopen_after_rotation(void **state)
     log_reopen();
     log_warn("after");
     assert_int_equal(lines_with(content(p, p->moved), "\n"), 2);
-    assert_non_null(strstr(content(p, p->path), "after"));
-    assert_int_equal(lines_with(p->text, "\n"), 1);
+    assert_non_null(strstr(content(p, p->path), "/log' reopened\n"));
+    assert_non_null(strstr(p->text, "after"));
+    assert_int_equal(lines_with(p->text, "\n"), 2);
 }
 
 static void test_failed_reopen_keeps_the_old_file(void **state)
@@ -294,6 +295,8 @@ static void test_threads_never_mix_lines_and_lose_none_over_a_reopen(void **stat
     for (int i = 0; i < 2; i++) {
         for (const char *at = content(p, paths[i]); *at != '\0'; at = strchr(at, '\n') + 1) {
             int thread, line, used = 0;
+            if (strncmp(at + 26, "log.c", 5) == 0)
+                continue; /* that it was reopened */
             sscanf(at, "[%*[^]]] test_log.c:%*d thread %d line %d ends%n", &thread, &line, &used);
             assert_true(used > 0 && at[used] == '\n');
             whole++;
