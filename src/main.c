@@ -1,5 +1,69 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-int main(void)
+/* Unit main reads the command line and the configuration, and hands over to run. */
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "conf/conf.h"
+#include "conf/options.h"
+#include "run/run.h"
+#include "stats/stats.h"
+
+static void show_version(void)
 {
-    return 0;
+    fputs("This is cashew-" CASHEW_VERSION "\n"
+          "drop-in for nutcracker-0.5.0\n\n",
+          stderr);
+}
+
+/* What was asked for instead of a proxy; false: nothing was. */
+static bool show(const struct options *o)
+{
+    if (o->help || o->version || o->describe_stats)
+        show_version();
+    if (o->help)
+        options_usage(o, stderr);
+    if (o->describe_stats)
+        stats_describe(stderr);
+    if (o->describe_config)
+        conf_describe(stdout);
+    return o->help || o->version || o->describe_stats || o->describe_config;
+}
+
+static int test_or_run(struct options *o, const struct conf *conf)
+{
+    if (o->test_conf) {
+        fprintf(stderr, "%s: configuration file '%s' syntax is ok\n", o->program, o->conf_file);
+        return 0;
+    }
+    if (!conf_global_merge(&o->set, &conf->global)) {
+        fprintf(stderr, "%s: out of memory\n", o->program);
+        return 1;
+    }
+    return run(conf, &o->set, o->program);
+}
+
+static int start(struct options *o)
+{
+    struct conf *conf = conf_load(o->conf_file, stderr);
+    int code;
+
+    if (conf == NULL) {
+        fprintf(stderr, "%s: configuration file '%s' syntax is invalid\n", o->program,
+                o->conf_file);
+        return 1;
+    }
+    code = test_or_run(o, conf);
+    conf_free(conf);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    int code = 1;
+
+    if (options_read(&o, argc, argv, stderr))
+        code = show(&o) ? 0 : start(&o);
+    options_free(&o);
+    return code;
 }

@@ -117,10 +117,10 @@ static bool number_read(const struct key *key, struct span text, int64_t *out, s
         *out = (int64_t)number;
         return true;
     }
-    return why_not(why, "%s: '%s' is %s (allowed: %s%" PRId64 " to %" PRId64 "%s%s)", key->name,
-                   why_show(text, shown), wrong, key->type == KEY_WORKERS ? "auto, or " : "",
-                   key->min, key->max, key->unit == NULL ? "" : " ",
-                   key->unit == NULL ? "" : key->unit);
+    return why_not(why, "'%s' is %s for '%s' (allowed: %s%" PRId64 " to %" PRId64 "%s%s)",
+                   key->name, why_show(text, shown), wrong,
+                   key->type == KEY_WORKERS ? "auto, or " : "", key->min, key->max,
+                   key->unit == NULL ? "" : " ", key->unit == NULL ? "" : key->unit);
 }
 
 static bool text_set(struct span text, char **member, struct why *why)
