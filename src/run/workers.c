@@ -196,7 +196,7 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct workers *ws = w->all;
-    if (report(w, worker_open(w)) && open_doors(w)) {
+    if (report(w, worker_open(w) && open_doors(w))) {
         proxy_preconnect(w->proxy);
         loop_run(w->loop);
     }

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "run/listeners.h"
+
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The address of a listen endpoint; NULL, or why there is none. */
+static const char *resolve(const struct conf_endpoint *at, struct addr *out)
+{
+    if (at->path != NULL)
+        return addr_unix(out, at->path) ? NULL : "the path is too long";
+    int err = listen_resolve(at->host, at->port, out);
+    return err == 0 ? NULL : gai_strerror(err);
+}
+
+static bool open_one(struct listener *l, const struct conf_pool *pool, const char *file,
+                     FILE *errors)
+{
+    l->fd = -1;
+    const char *why = resolve(&pool->listen, &l->at);
+    if (why == NULL) {
+        struct listen_options options = {
+            .backlog = (int)pool->backlog, .reuseport = pool->reuseport, .mode = pool->listen.mode};
+        int fd = listen_open(&l->at, &options, &l->path);
+        if (fd >= 0) {
+            l->fd = fd;
+            return true;
+        }
+        why = strerror(-fd);
+    }
+    fprintf(errors, "%s:%d: error: pool '%s' can't listen on '%s': %s\n", file, pool->line,
+            pool->name, pool->listen.text, why);
+    return false;
+}
+
+bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors)
+{
+    ls->count = 0;
+    ls->each = calloc(conf->pool_count, sizeof(*ls->each));
+    ls->fds = calloc(conf->pool_count, sizeof(*ls->fds));
+    bool good = ls->each != NULL && ls->fds != NULL;
+    if (!good)
+        fprintf(errors, "%s: error: no memory\n", conf->file);
+    for (uint32_t i = 0; ls->each != NULL && ls->fds != NULL && i < conf->pool_count; i++) {
+        good = open_one(&ls->each[i], &conf->pools[i], conf->file, errors) && good;
+        ls->fds[i] = ls->each[i].fd;
+        ls->count++;
+    }
+    if (!good)
+        listeners_close(ls);
+    return good;
+}
+
+void listeners_close(struct listeners *ls)
+{
+    for (uint32_t i = 0; i < ls->count; i++) {
+        struct listener *l = &ls->each[i];
+        if (l->fd >= 0)
+            listen_close(l->fd, &l->at, &l->path);
+    }
+    free(ls->each);
+    free(ls->fds);
+    *ls = (struct listeners){0};
+}
