@@ -291,7 +291,7 @@ struct stats_port *stats_port_open(const char *address, uint16_t port, const str
     p->stats = stats;
     p->wake_fd = -1;
     p->listen_fd = listen_open(
-        &at, &(struct listen_options){.backlog = BACKLOG, .reuseport = true, .mode = -1}, NULL);
+        &at, &(struct listen_options){.backlog = BACKLOG, .reuseport = false, .mode = -1}, NULL);
     err = -p->listen_fd;
     if (p->listen_fd >= 0) {
         p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
