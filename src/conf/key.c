@@ -118,7 +118,7 @@ static bool number_read(const struct key *key, struct span text, int64_t *out, s
         return true;
     }
     return why_not(why, "'%s' is %s for '%s' (allowed: %s%" PRId64 " to %" PRId64 "%s%s)",
-                   key->name, why_show(text, shown), wrong,
+                   why_show(text, shown), wrong, key->name,
                    key->type == KEY_WORKERS ? "auto, or " : "", key->min, key->max,
                    key->unit == NULL ? "" : " ", key->unit == NULL ? "" : key->unit);
 }
