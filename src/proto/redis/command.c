@@ -28,9 +28,21 @@
         PLACE_STORE, start, 0, 1                                                                   \
     }
 #define COMMAND(name, arity, class, intent, keys, more)                                            \
-    {name, {keys, more}, arity, CLASS_##class, false, INTENT_##intent == INTENT_WRITE},
+    {name,                                                                                         \
+     {keys, more},                                                                                 \
+     arity,                                                                                        \
+     CLASS_##class,                                                                                \
+     sizeof(name) - 1,                                                                             \
+     false,                                                                                        \
+     INTENT_##intent == INTENT_WRITE},
 #define SUBCOMMAND(name, arity, class, intent, keys, more)                                         \
-    {name, {keys, more}, arity, CLASS_##class, true, INTENT_##intent == INTENT_WRITE},
+    {name,                                                                                         \
+     {keys, more},                                                                                 \
+     arity,                                                                                        \
+     CLASS_##class,                                                                                \
+     sizeof(name) - 1,                                                                             \
+     true,                                                                                         \
+     INTENT_##intent == INTENT_WRITE},
 
 static const struct command rows[] = {
 #include "redis_overrides.def"
@@ -47,17 +59,39 @@ static const uint64_t multiplier = 0x9E3779B97F4A7C15u;
 enum { SLOT_BITS = 10, WORD = 8 };
 _Static_assert(ARRAY_LEN(slots) == 1 << SLOT_BITS, "the table of slots has its size");
 
-/* A name in lower case, zeros behind it, as its words are hashed and compared. */
+/* A name in lower case as little-endian words, the last padded with zeros: so it is hashed and
+ * compared. */
 struct folded {
     uint64_t word[COMMAND_NAME / WORD];
     size_t words;
+    size_t len;
+    bool sub;
 };
 
-static uint64_t load(const char *p)
+static uint64_t load64(const char *p)
 {
     uint64_t w = 0;
     memcpy(&w, p, sizeof(w));
-    return w;
+    return le64toh(w);
+}
+
+static uint64_t load32(const char *p)
+{
+    uint32_t w = 0;
+    memcpy(&w, p, sizeof(w));
+    return le32toh(w);
+}
+
+/* The first `len` bytes (1 to 8) of `p`, and no byte behind them: two loads that overlap are faster
+ * than a copy. */
+static uint64_t load_part(const char *p, size_t len)
+{
+    if (len >= 4)
+        return load32(p) | load32(p + len - 4) << (8 * (len - 4));
+    uint64_t first = (unsigned char)p[0];
+    uint64_t middle = (unsigned char)p[len / 2];
+    uint64_t last = (unsigned char)p[len - 1];
+    return first | middle << (8 * (len / 2)) | last << (8 * (len - 1));
 }
 
 /* Eight bytes to lower case at once: a byte from 'A' to 'Z' gets its bit 0x20. */
@@ -71,53 +105,55 @@ static uint64_t lower(uint64_t w)
     return w | (upper >> 2);
 }
 
-static const struct command *find(const struct folded *f, bool sub)
+static bool is_named(const struct command *c, const struct folded *f)
+{
+    /* The length too: a NUL in a name looks like the padding. */
+    if (c->len != f->len || c->sub != f->sub)
+        return false;
+    size_t i = 0;
+    while (i < f->words && load64(c->name + i * WORD) == f->word[i])
+        i++;
+    return i == f->words;
+}
+
+static const struct command *find(const struct folded *f)
 {
     uint64_t h = 0;
     for (size_t i = 0; i < f->words; i++)
-        h = (h ^ le64toh(f->word[i])) * multiplier;
-    for (size_t at = h >> (64 - SLOT_BITS); slots[at] != 0; at = (at + 1) % ARRAY_LEN(slots)) {
-        const struct command *c = &rows[slots[at] - 1];
-        size_t i = 0;
-        while (i < f->words && load(c->name + i * WORD) == f->word[i])
-            i++;
-        /* The row's name must end where this one ends. */
-        if (i == f->words && (i == COMMAND_NAME / WORD || c->name[i * WORD] == '\0'))
-            return c->sub == sub ? c : NULL;
-    }
+        h = (h ^ f->word[i]) * multiplier;
+    for (size_t at = h >> (64 - SLOT_BITS); slots[at] != 0; at = (at + 1) % ARRAY_LEN(slots))
+        if (is_named(&rows[slots[at] - 1], f))
+            return &rows[slots[at] - 1];
     return NULL;
 }
 
-static const struct command *find_text(const char text[COMMAND_NAME], size_t len, bool sub)
+static const struct command *find_text(struct span text, bool sub)
 {
-    struct folded f = {.words = (len + WORD - 1) / WORD};
-    for (size_t i = 0; i < f.words; i++)
-        f.word[i] = lower(load(text + i * WORD));
-    return find(&f, sub);
+    struct folded f = {.len = text.len, .sub = sub};
+    if (text.len == 0 || text.len >= COMMAND_NAME)
+        return NULL;
+    for (size_t at = 0; at < text.len; at += WORD) {
+        size_t left = text.len - at;
+        f.word[f.words++] = lower(load_part(text.ptr + at, left < WORD ? left : WORD));
+    }
+    return find(&f);
 }
 
 const struct command *command_find(struct span name)
 {
-    char text[COMMAND_NAME] = {0};
-    if (name.len == 0 || name.len >= COMMAND_NAME)
-        return NULL;
-    /* A NUL would look like the padding. */
-    if (memchr(name.ptr, '\0', name.len) != NULL)
-        return NULL;
-    memcpy(text, name.ptr, name.len);
-    return find_text(text, name.len, false);
+    return find_text(name, false);
 }
 
 const struct command *command_find_sub(const struct command *container, struct span sub)
 {
-    char text[COMMAND_NAME] = {0};
-    size_t len = strlen(container->name);
-    if (sub.len == 0 || sub.len >= COMMAND_NAME - 1 - len || memchr(sub.ptr, '\0', sub.len) != NULL)
+    char text[COMMAND_NAME];
+    size_t len = container->len;
+    if (sub.len >= COMMAND_NAME - 1 - len)
         return NULL;
     memcpy(text, container->name, len);
     text[len] = '|';
     memcpy(text + len + 1, sub.ptr, sub.len);
-    return find_text(text, len + 1 + sub.len, true);
+    return find_text(span_of(text, len + 1 + sub.len), true);
 }
 
 const struct command *command_row(uint32_t i)

@@ -47,6 +47,7 @@ struct command {
     struct key_place places[COMMAND_PLACES];
     int16_t arity; /* words, the name included; negative: at least so many */
     uint8_t class; /* enum command_class */
+    uint8_t len;   /* of the name */
     bool sub;      /* found by command_find_sub() alone */
     bool write;
 };

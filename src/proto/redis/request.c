@@ -51,21 +51,24 @@ static void scratch_clear(struct buf *scratch)
         buf_free(scratch);
 }
 
-/* The common header: `mark`, one to nine digits, CR LF, all here. Returns its bytes, 0 if it is not
- * such a one. */
+/* The common header: `mark`, a number of one to three digits from 1 on, CR LF. Returns its bytes; 0
+ * if it is no such one, or if less than six bytes, what the shortest argument takes, are here. */
 static inline size_t quick_header(const char *at, const char *end, char mark, uint32_t *value)
 {
-    const char *c = at + 1;
-    if (end - at < 4 || *at != mark || *c < '1' || *c > '9')
+    if (end - at < 6 || at[0] != mark)
         return 0;
-    uint32_t n = 0;
-    const char *most = end - c > 9 ? c + 9 : end;
-    while (c < most && *c >= '0' && *c <= '9')
-        n = n * 10 + (uint32_t)(*c++ - '0');
-    if (end - c < 2 || c[0] != '\r' || c[1] != '\n')
+    uint32_t n = (uint32_t)(at[1] - '0');
+    uint32_t valid = n - 1 <= 8;
+    size_t digits = 1;
+    for (; digits < 3 && at[1 + digits] != '\r'; digits++) {
+        uint32_t digit = (uint32_t)(at[1 + digits] - '0');
+        valid &= digit <= 9;
+        n = n * 10 + digit;
+    }
+    if (!valid || at[1 + digits] != '\r' || at[2 + digits] != '\n')
         return 0;
     *value = n;
-    return (size_t)(c + 2 - at);
+    return digits + 3;
 }
 
 /* A line of any kind from p->pos on, up to `stop`, for which redis looks with strchr(): a NUL hides
@@ -136,8 +139,8 @@ static enum parse bad_mark(struct request_view *out, struct buf *scratch, char g
 }
 
 /* The length of an argument, into p->bulk. */
-static enum parse take_length(struct request_parser *p, struct span in, struct buf *scratch,
-                              struct request_view *out)
+static enum parse take_length(struct request_parser *p, const struct proto_session *ses,
+                              struct span in, struct buf *scratch, struct request_view *out)
 {
     struct span line = {0};
     int64_t n = 0;
@@ -151,40 +154,49 @@ static enum parse take_length(struct request_parser *p, struct span in, struct b
         return bad_mark(out, scratch, line.ptr[0]);
     if (!number_read(span_from(line, 1), &n) || n < 0 || n > BULK_MAX)
         return bad(out, PROTOCOL_ERROR("invalid bulk length"));
+    if (n > GUEST_BULK && session_is_guest(ses))
+        return bad(out, PROTOCOL_ERROR("unauthenticated bulk length"));
+    if ((size_t)p->pos + (size_t)n + 2 >= REQUEST_MAX)
+        return bad(out, PROTOCOL_ERROR("too big request, it must be shorter than 1 GiB"));
     p->bulk = (uint32_t)n;
     return PARSE_DONE;
 }
 
-/* What is checked of a length however it was read. */
-static enum parse check_length(const struct request_parser *p, const struct proto_session *ses,
-                               struct request_view *out)
+/* Takes the arguments that are short, whole and written as every client writes them, up to the
+ * first other one. */
+static void quick_args(struct request_parser *p, struct span in)
 {
-    if (p->bulk > BULK_MAX)
-        return bad(out, PROTOCOL_ERROR("invalid bulk length"));
-    if (p->bulk > GUEST_BULK && session_is_guest(ses))
-        return bad(out, PROTOCOL_ERROR("unauthenticated bulk length"));
-    if ((size_t)p->pos + p->bulk + 2 >= REQUEST_MAX)
-        return bad(out, PROTOCOL_ERROR("too big request, it must be shorter than 1 GiB"));
-    return PARSE_DONE;
+    const char *at = in.ptr + p->pos;
+    const char *end = in.ptr + in.len;
+    uint32_t left = p->left;
+    for (; left > 0; left--) {
+        uint32_t bulk = 0;
+        size_t header = quick_header(at, end, '$', &bulk);
+        const char *body = at + header;
+        if (header == 0 || (size_t)(end - body) < (size_t)bulk + 2 || body[bulk] != '\r' ||
+            body[bulk + 1] != '\n')
+            break;
+        /* When memory is out it is out in take_args() too, which says so. */
+        if (!args_push(p->args, (uint32_t)(body - in.ptr), bulk))
+            break;
+        at = body + bulk + 2;
+    }
+    p->pos = (uint32_t)(at - in.ptr);
+    p->left = left;
 }
 
 /* The arguments, p->left of them. */
 static enum parse take_args(struct request_parser *p, const struct proto_session *ses,
                             struct span in, struct buf *scratch, struct request_view *out)
 {
-    const char *end = in.ptr + in.len;
     for (; p->left > 0; p->left--) {
         if ((p->state & STANDS) == AT_LENGTH) {
-            size_t header = quick_header(in.ptr + p->pos, end, '$', &p->bulk);
-            p->pos += (uint32_t)header;
-            enum parse got = header > 0 ? PARSE_DONE : take_length(p, in, scratch, out);
-            if (got == PARSE_DONE)
-                got = check_length(p, ses, out);
+            enum parse got = take_length(p, ses, in, scratch, out);
             if (got != PARSE_DONE)
                 return got;
         }
         const char *body = in.ptr + p->pos;
-        if ((size_t)(end - body) < (size_t)p->bulk + 2) {
+        if (in.len - p->pos < (size_t)p->bulk + 2) {
             p->state = (uint8_t)((p->state & LENIENT) | AT_BODY);
             return PARSE_MORE;
         }
@@ -265,7 +277,9 @@ static enum parse parse_array(struct request_parser *p, struct proto_session *se
             return got;
         p->state = (uint8_t)((p->state & LENIENT) | AT_LENGTH);
     }
-    enum parse got = take_args(p, ses, in, scratch, out);
+    if (p->state == AT_LENGTH && in.len < REQUEST_MAX)
+        quick_args(p, in);
+    enum parse got = p->left == 0 ? PARSE_DONE : take_args(p, ses, in, scratch, out);
     if (got != PARSE_DONE)
         return got;
     out->len = p->pos;
@@ -279,10 +293,21 @@ static enum parse parse_array(struct request_parser *p, struct proto_session *se
     return recognise_scratch(p, ses, scratch, out);
 }
 
+/* All but the keys, of which none is in use: to zero those too would cost as much as to frame a
+ * short request. */
+static inline void view_clear(struct request_view *v)
+{
+    memset(v, 0, offsetof(struct request_view, keys));
+    v->wire = span_of(NULL, 0);
+    v->reply = span_of(NULL, 0);
+    v->base = NULL;
+    v->args = NULL;
+}
+
 enum parse redis_request_parse(struct request_parser *p, struct proto_session *ses, struct span in,
                                struct buf *scratch, struct request_view *out)
 {
-    *out = (struct request_view){.kind = REQUEST_NONE};
+    view_clear(out);
     if (in.len == 0)
         return PARSE_MORE;
     if (p->state == AT_START)
