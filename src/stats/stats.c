@@ -291,7 +291,7 @@ static void put_pool(struct json *j, const struct stats *s, uint32_t pool)
 
 static void put_process(struct json *j, const struct stats *s)
 {
-    uint64_t total = 0, current = 0;
+    uint64_t total = 0, current = 0, listeners = s->pool_count;
     for (unsigned w = 0; w < s->workers; w++) {
         total = combine(COUNTER, total, &s->blocks[w]->worker.total_connections);
         current = combine(GAUGE, current, &s->blocks[w]->worker.curr_connections);
@@ -301,8 +301,8 @@ static void put_process(struct json *j, const struct stats *s)
     put_text(j, "version", TWEMPROXY_VERSION);
     put_number(j, "uptime", (uint64_t)(monotonic_seconds() - s->started));
     put_number(j, "timestamp", (uint64_t)time(NULL));
-    put_number(j, "total_connections", total);
-    put_number(j, "curr_connections", shown(GAUGE, current));
+    put_number(j, "total_connections", total + listeners);
+    put_number(j, "curr_connections", shown(GAUGE, current) + listeners);
     put_text(j, "cashew_version", CASHEW_VERSION);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit stats holds the numbers of the process: each worker writes its own block with plain relaxed stores, a reader sums
- * over the blocks. A sum may be a turn old and is never negative. */
+/* Unit stats holds the numbers of the process: each worker writes its own block with plain relaxed
+ * stores, a reader sums over the blocks. A sum may be a turn old and is never negative. */
 #ifndef STATS_STATS_H
 #define STATS_STATS_H
 
@@ -29,7 +29,8 @@ struct server_stats {
 
 /** Numbers of a worker that belong to no pool. */
 struct worker_stats {
-    stat total_connections; /* ever opened: clients, servers, listeners */
+    stat total_connections; /* ever opened, to clients and servers; each pool's listener is added
+                               when shown */
     stat curr_connections;
 };
 
@@ -69,7 +70,8 @@ struct worker_stats *stats_worker(struct stats *s, unsigned worker);
 struct pool_stats *stats_pool(struct stats *s, unsigned worker, uint32_t pool);
 struct server_stats *stats_server(struct stats *s, unsigned worker, uint32_t pool, uint32_t server);
 
-/** Appends all numbers as one JSON object in twemproxy's layout, with its last newline. False if memory is out. */
+/** Appends all numbers as one JSON object in twemproxy's layout, with its last newline. False if
+ * memory is out. */
 must_check bool stats_json(const struct stats *s, struct buf *out);
 
 /** Writes name and text of every counter: for --describe-stats. */
