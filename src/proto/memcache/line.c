@@ -25,7 +25,6 @@ struct line line_cut(struct span in, const char *lf)
 
 void line_split(struct span text, struct words *out)
 {
-    out->count = 0;
     while (out->count < LINE_WORDS && line_word(&text, &out->v[out->count]))
         out->count++;
 }
@@ -36,10 +35,10 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* The form that nearly every number has: a few digits. */
+/* The form that nearly every number has: digits, so few that nothing can overflow. */
 static bool short_number(struct span word, uint64_t *out)
 {
-    if (word.len == 0 || word.len > 9)
+    if (word.len == 0 || word.len > 18)
         return false;
     uint64_t n = 0;
     for (size_t i = 0; i < word.len; i++) {
@@ -75,7 +74,8 @@ bool line_i32(struct span word, int32_t *out, bool *plain)
 {
     uint64_t n;
     if (short_number(word, &n)) {
-        *out = (int32_t)n;
+        *plain = *plain && n <= INT32_MAX;
+        *out = (int32_t)(uint32_t)n;
         return true;
     }
     struct number number;
@@ -83,31 +83,8 @@ bool line_i32(struct span word, int32_t *out, bool *plain)
     if (!scan_number(word, &number) ||
         number.magnitude > (uint64_t)INT64_MAX + (number.negative ? 1 : 0))
         return false;
-    uint64_t value = number.negative ? 0 - number.magnitude : number.magnitude;
-    *out = (int32_t)(uint32_t)value;
-    return true;
-}
-
-/* strtoull takes a sign; memcached looks for one, anywhere in the word, only if the result has its
- * highest bit set. */
-static bool scan_unsigned(struct span word, uint64_t *out)
-{
-    struct number number;
-    if (!scan_number(word, &number))
-        return false;
-    *out = number.negative ? 0 - number.magnitude : number.magnitude;
-    return *out <= INT64_MAX || memchr(word.ptr, '-', word.len) == NULL;
-}
-
-bool line_u32(struct span word, uint32_t *out, bool *plain)
-{
-    uint64_t n;
-    bool is_short = short_number(word, &n);
-    if (!is_short && !scan_unsigned(word, &n))
-        return false;
-    if (!is_short)
-        *plain = false;
-    *out = (uint32_t)n;
+    n = number.negative ? 0 - number.magnitude : number.magnitude;
+    *out = (int32_t)(uint32_t)n;
     return true;
 }
 
@@ -116,5 +93,21 @@ bool line_u64(struct span word, uint64_t *out, bool *plain)
     if (short_number(word, out))
         return true;
     *plain = false;
-    return scan_unsigned(word, out);
+    struct number number;
+    if (!scan_number(word, &number))
+        return false;
+    *out = number.negative ? 0 - number.magnitude : number.magnitude;
+    /* strtoull takes a sign; memcached looks for one, anywhere in the word, only if the result has
+     * its highest bit set. */
+    return *out <= INT64_MAX || memchr(word.ptr, '-', word.len) == NULL;
+}
+
+bool line_u32(struct span word, uint32_t *out, bool *plain)
+{
+    uint64_t n;
+    if (!line_u64(word, &n, plain))
+        return false;
+    *plain = *plain && n <= UINT32_MAX;
+    *out = (uint32_t)n;
+    return true;
 }

@@ -57,6 +57,24 @@ struct item {
     bool plain; /* the numbers are written in their usual form */
 };
 
+/* Every field but the keys, which count only as far as `ranges` says: to zero it all costs as much
+ * as a short get. */
+static void view_begin(struct request_view *v, const char *base, const struct args *args)
+{
+    v->kind = REQUEST_NONE;
+    v->len = 0;
+    v->write = false;
+    v->quiet = false;
+    v->close = false;
+    v->expect = EXPECT_NOTHING;
+    v->join = 0;
+    v->ranges = 0;
+    v->wire = (struct span){0};
+    v->reply = (struct span){0};
+    v->base = base;
+    v->args = args;
+}
+
 /* Answers with `reply`, or with nothing if the request wants no reply. */
 static enum parse answer(struct reading *r, struct span reply, bool quiet)
 {
@@ -291,7 +309,7 @@ static enum parse read_later(struct reading *r)
 static enum parse read_later_data(struct reading *r)
 {
     int32_t bytes;
-    bool plain;
+    bool plain = true;
     if (r->words.v[1].len <= KEY_MAX && line_i32(r->words.v[2], &bytes, &plain) && bytes >= 0 &&
         bytes <= INT32_MAX - 2)
         r->ses->skip = (uint64_t)bytes + 2;
@@ -380,7 +398,7 @@ static enum parse read_unknown(struct reading *r, struct span name)
 static const struct command *find_command(struct span name)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (span_eq(commands[i].name, name))
+        if (commands[i].name.ptr[0] == name.ptr[0] && span_eq(commands[i].name, name))
             return &commands[i];
     }
     return NULL;
@@ -422,7 +440,9 @@ static enum parse read_line(struct reading *r)
     r->command = find_command(name);
     if (r->command != NULL && r->command->shape == KEYS)
         return read_keys(r, name, rest);
-    line_split(r->line.text, &r->words);
+    r->words.v[0] = name;
+    r->words.count = 1;
+    line_split(rest, &r->words);
     if (r->command == NULL)
         return read_unknown(r, name);
     return read_words(r);
@@ -465,7 +485,7 @@ static enum parse skip(struct proto_session *ses, struct span in, struct request
 enum parse memcache_parse_request(struct request_parser *p, struct proto_session *ses,
                                   struct span in, struct buf *scratch, struct request_view *out)
 {
-    *out = (struct request_view){.base = in.ptr, .args = p->args};
+    view_begin(out, in.ptr, p->args);
     if (ses->skip > 0)
         return skip(ses, in, out);
     if (p->pos > 0 && in.len < (size_t)p->pos + p->bulk + 2)
