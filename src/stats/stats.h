@@ -29,8 +29,8 @@ struct server_stats {
 
 /** Numbers of a worker that belong to no pool. */
 struct worker_stats {
-    stat total_connections; /* ever opened, to clients and servers; each pool's listener is added
-                               when shown */
+    stat total_connections; /* ever opened: clients and servers; pools' listeners are added when
+                               shown */
     stat curr_connections;
 };
 
