@@ -124,8 +124,15 @@ static struct place mark_place(const struct fy_mark *mark, struct place fallback
 static struct place scalar_place(struct fy_node *raw, struct place fallback)
 {
     struct fy_token *token = fy_node_get_scalar_token(raw);
+    const struct fy_mark *mark = token == NULL ? NULL : fy_token_start_mark(token);
+    enum fy_node_style style = fy_node_get_style(raw);
+    struct place at = mark_place(mark, fallback);
 
-    return token == NULL ? fallback : mark_place(fy_token_start_mark(token), fallback);
+    /* The library's mark stands behind the quote. */
+    if (mark != NULL && at.column > 1 &&
+        (style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED))
+        at.column--;
+    return at;
 }
 
 /* Mappings and sequences have no place of their own: theirs is that of what comes first in them.
