@@ -79,7 +79,7 @@ static void on_closed(struct stream *s)
     struct proxy *px = c->front->px;
     stat_sub(&stats_of(c)->client_connections, 1);
     stat_sub(&px->stats->curr_connections, 1);
-    stat_add(&px->closed, 1);
+    stat_add(&c->front->closed, 1);
     if (c->args != NULL) {
         args_free(c->args);
         free(c->args);

@@ -29,6 +29,7 @@ struct front {
     struct proxy *px;
     struct upstream *up;
     const struct proto *proto;
+    stat closed; /* clients that have gone */
 };
 
 /** What the clients of one worker share. */
@@ -39,7 +40,6 @@ struct proxy {
     struct worker_stats *stats;
     struct list clients;
     uint32_t next_id;
-    stat closed; /* clients that have gone */
     struct slab client_slab;
     struct slab request_slab;
     struct args args;   /* of the request that is being read, unless it came in pieces */

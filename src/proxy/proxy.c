@@ -39,7 +39,10 @@ static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stat
         struct upstream *up = upstream_new(pools[i], px->loop, stats, worker);
         if (up == NULL)
             return false;
-        px->fronts[i] = (struct front){.px = px, .up = up, .proto = pools[i]->proto};
+        struct front *front = &px->fronts[i];
+        front->px = px;
+        front->up = up;
+        front->proto = pools[i]->proto;
         if (pools[i]->server_count > servers)
             servers = pools[i]->server_count;
     }
@@ -97,13 +100,18 @@ int proxy_adopt(struct proxy *px, uint32_t pool, int fd)
     must(pool < px->front_count);
     int err = client_open(&px->fronts[pool], fd);
     if (err != 0)
-        stat_add(&px->closed, 1);
+        stat_add(&px->fronts[pool].closed, 1);
     return err;
 }
 
-uint64_t proxy_closed_count(const struct proxy *px)
+uint64_t proxy_closed_count(const struct proxy *px, uint32_t pool)
 {
-    return atomic_load_explicit(&px->closed, memory_order_relaxed);
+    return atomic_load_explicit(&px->fronts[pool].closed, memory_order_relaxed);
+}
+
+void proxy_count_refused(struct proxy *px, uint32_t pool)
+{
+    stat_add(&px->fronts[pool].up->stats->client_refused, 1);
 }
 
 void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)

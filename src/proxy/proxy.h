@@ -26,8 +26,11 @@ void proxy_preconnect(struct proxy *px);
  * the caller's, and the client counts as gone. */
 must_check int proxy_adopt(struct proxy *px, uint32_t pool, int fd);
 
-/** Clients that have gone so far; any thread may ask. */
-uint64_t proxy_closed_count(const struct proxy *px);
+/** Clients of pool number `pool` that have gone so far; any thread may ask. */
+uint64_t proxy_closed_count(const struct proxy *px, uint32_t pool);
+
+/** Counts a client that was closed at once. */
+void proxy_count_refused(struct proxy *px, uint32_t pool);
 
 /** Begins the orderly end: reads no more requests, answers those that were read, closes each client
  * behind its last answer, then the server connections. `done` is called from the loop once nothing

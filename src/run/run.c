@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "run/control.h"
 #include "run/daemon.h"
+#include "run/limits.h"
 #include "run/listeners.h"
 #include "run/workers.h"
 #include "stats/stats.h"
@@ -27,6 +28,7 @@ struct process {
     const char *program;
     const struct loop_ops *io;
     unsigned worker_count;
+    uint64_t clients_most; /* of all pools */
     struct listeners listeners;
     struct pool **pools;
     struct stats *stats;
@@ -116,8 +118,9 @@ static bool open_log(struct process *p)
 /* Everything that can fail for a reason that the user must be told on the terminal. */
 static bool prepare(struct process *p)
 {
-    return choose_loop(p) && make_pools(p) && make_stats(p) &&
-           listeners_open(&p->listeners, p->conf, stderr) && bind_stats(p) && open_log(p);
+    return choose_loop(p) && limits_clients(p->conf, p->worker_count, &p->clients_most, stderr) &&
+           make_pools(p) && make_stats(p) && listeners_open(&p->listeners, p->conf, stderr) &&
+           bind_stats(p) && open_log(p);
 }
 
 static void on_workers_ended(void *arg)
@@ -134,6 +137,7 @@ static bool start_threads(struct process *p)
         .pools = p->pools,
         .listeners = p->listeners.fds,
         .pool_count = p->conf->pool_count,
+        .clients_most = p->clients_most,
         .stats = p->stats,
         .ended = on_workers_ended,
         .arg = p,

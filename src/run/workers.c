@@ -19,6 +19,7 @@ struct door {
     struct acceptor acceptor;
     struct worker *worker;
     uint32_t pool;
+    uint64_t assigned; /* clients given to it so far; behind the mutex of all */
 };
 
 struct worker {
@@ -29,7 +30,6 @@ struct worker {
     struct proxy *proxy;
     struct door *doors;
     struct task stop;
-    uint64_t assigned; /* clients given to it so far; behind the mutex of all */
 };
 
 struct workers {
@@ -75,45 +75,82 @@ static void on_handover(struct task *t)
     free(h);
 }
 
+static uint64_t door_load(const struct door *d)
+{
+    return d->assigned - proxy_closed_count(d->worker->proxy, d->pool);
+}
+
+static uint64_t worker_load(const struct worker *w)
+{
+    uint64_t load = 0;
+    for (uint32_t i = 0; i < w->all->options.pool_count; i++)
+        load += door_load(&w->doors[i]);
+    return load;
+}
+
+/* Is there no room for one more client of this pool? Behind the mutex. */
+static bool full(const struct workers *ws, uint32_t pool)
+{
+    uint64_t all = 0;
+    uint64_t here = 0;
+    for (unsigned i = 0; i < ws->options.count; i++) {
+        all += worker_load(&ws->workers[i]);
+        here += door_load(&ws->workers[i].doors[pool]);
+    }
+    uint64_t most = (uint64_t)ws->options.pools[pool]->conf->client_connections;
+    return all >= ws->options.clients_most || (most > 0 && here >= most);
+}
+
 /* The worker with the fewest clients, and among those the one that asks, so that no hand-over is
- * made without need. NULL when all are stopping. */
+ * made without need. Behind the mutex. */
 static struct worker *emptiest(struct worker *asking)
 {
     struct workers *ws = asking->all;
     struct worker *best = asking;
-    pthread_mutex_lock(&ws->mutex);
-    uint64_t least = asking->assigned - proxy_closed_count(asking->proxy);
-    for (unsigned i = 0; i < ws->options.count; i++) {
-        struct worker *w = &ws->workers[i];
-        uint64_t load = w->assigned - proxy_closed_count(w->proxy);
+    uint64_t least = worker_load(asking);
+    for (unsigned i = 0; i < ws->options.count && least > 0; i++) {
+        uint64_t load = worker_load(&ws->workers[i]);
         if (load < least) {
             least = load;
-            best = w;
+            best = &ws->workers[i];
         }
     }
-    if (ws->stopping)
-        best = NULL;
-    else
-        best->assigned++;
-    pthread_mutex_unlock(&ws->mutex);
     return best;
+}
+
+static void refuse(const struct door *d, int fd)
+{
+    log_warn("pool '%s': a client is closed at once: there are too many",
+             conf_of(d->worker, d->pool)->name);
+    proxy_count_refused(d->worker->proxy, d->pool);
+    close(fd);
+}
+
+/* Posted behind the mutex, so that the stop, which is posted later, comes behind it. */
+static bool hand_over(struct worker *to, uint32_t pool, int fd)
+{
+    struct handover *h = malloc(sizeof(*h));
+    if (h == NULL)
+        return false;
+    *h = (struct handover){.task = {.run = on_handover}, .to = to, .pool = pool, .fd = fd};
+    loop_post(to->loop, &h->task);
+    return true;
 }
 
 static void on_accepted(struct acceptor *a, int fd)
 {
     struct door *d = container_of(a, struct door, acceptor);
-    struct worker *to = emptiest(d->worker);
-    if (to == d->worker) {
+    struct workers *ws = d->worker->all;
+    pthread_mutex_lock(&ws->mutex);
+    struct worker *to = ws->stopping || full(ws, d->pool) ? NULL : emptiest(d->worker);
+    bool taken = to != NULL && (to == d->worker || hand_over(to, d->pool, fd));
+    if (taken)
+        to->doors[d->pool].assigned++;
+    pthread_mutex_unlock(&ws->mutex);
+    if (!taken)
+        refuse(d, fd);
+    else if (to == d->worker)
         take_client(to, d->pool, fd);
-        return;
-    }
-    struct handover *h = to == NULL ? NULL : malloc(sizeof(*h));
-    if (h == NULL) {
-        close(fd);
-        return;
-    }
-    *h = (struct handover){.task = {.run = on_handover}, .to = to, .pool = d->pool, .fd = fd};
-    loop_post(to->loop, &h->task);
 }
 
 static bool open_doors(struct worker *w)

@@ -20,6 +20,7 @@ struct workers_options {
     struct pool *const *pools;
     const int *listeners; /* by pool: the listening fd, the process's */
     uint32_t pool_count;
+    uint64_t clients_most; /* clients of all pools together; more are closed at once */
     struct stats *stats;
     void (*ended)(void *arg); /* called on a worker's thread when the last one has ended in order */
     void *arg;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit limits finds out how many clients the process has file descriptors for. */
+#ifndef RUN_LIMITS_H
+#define RUN_LIMITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/must.h"
+#include "conf/conf.h"
+
+/** Raises the soft limit of open files to the hard one, and takes away what the process needs for
+ * itself: every server connection of every worker, a listener for each pool, and a reserve. What is
+ * left is the number of clients, in
+ * `*clients`. False if nothing is left: the reason is written to `errors`. */
+must_check bool limits_clients(const struct conf *conf, unsigned workers, uint64_t *clients,
+                               FILE *errors);
+
+#endif
