@@ -16,6 +16,7 @@ enum {
     POINTS = 160,        /* of a member of average weight */
     POINTS_A_DIGEST = 4, /* a digest of 16 bytes gives as many points of four */
     LABEL_MAX = 272,     /* bytes of "name-number" that are hashed */
+    LOOKED_AT = 4,       /* points that a pick compares at once */
 };
 
 struct ketama_ring {
@@ -78,7 +79,7 @@ static void ketama_digest(const struct ring_source *s, uint32_t member, uint32_t
     MD5Init(&md5);
     MD5Update(&md5, (const uint8_t *)label, len < LABEL_MAX ? len : LABEL_MAX);
     MD5Final(digest, &md5);
-    for (uint32_t i = 0; i < POINTS_A_DIGEST; i++)
+    for (size_t i = 0; i < POINTS_A_DIGEST; i++)
         points[i] = (struct ketama_point){le32((const char *)digest + 4 * i), member, number};
 }
 
@@ -149,7 +150,7 @@ static struct ketama_ring *ketama_new(uint32_t count)
 {
     uint32_t shift = bucket_shift(count);
     size_t buckets = ((size_t)1 << (32 - shift)) + 1;
-    size_t words = buckets + count + count + 1;
+    size_t words = buckets + count + LOOKED_AT + count + 1;
     struct ketama_ring *r = malloc(sizeof(*r) + words * sizeof(r->memory[0]));
     if (r == NULL)
         return NULL;
@@ -159,7 +160,7 @@ static struct ketama_ring *ketama_new(uint32_t count)
         .shift = shift,
         .starts = r->memory,
         .values = r->memory + buckets,
-        .members = r->memory + buckets + count,
+        .members = r->memory + buckets + count + LOOKED_AT,
     };
     return r;
 }
@@ -181,6 +182,8 @@ static void ketama_fill(struct ketama_ring *r, const struct ring_source *s, cons
     while (bucket <= buckets)
         r->starts[bucket++] = n;
     r->members[n] = r->members[0];
+    for (uint32_t i = 0; i < LOOKED_AT; i++)
+        r->values[n + i] = UINT32_MAX;
 }
 
 static struct ring *ketama_build(struct ring_source *s, const bool *live)
@@ -198,14 +201,10 @@ static struct ring *ketama_build(struct ring_source *s, const bool *live)
     return r == NULL ? NULL : &r->ring;
 }
 
-/* The bucket leaves one or two points to look at; if many servers have the same points it may be
- * more, so halve it. */
-static uint32_t ketama_pick(const struct ring *ring, uint32_t hash, uint32_t random)
+/* The first point of a bucket at or behind a hash, by halving. */
+static uint32_t ketama_search(const struct ketama_ring *r, uint32_t low, uint32_t high,
+                              uint32_t hash)
 {
-    const struct ketama_ring *r = ketama_of(ring);
-    (void)random;
-    const uint32_t *bucket = r->starts + (hash >> r->shift);
-    uint32_t low = bucket[0], high = bucket[1];
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (r->values[middle] < hash)
@@ -213,7 +212,22 @@ static uint32_t ketama_pick(const struct ring *ring, uint32_t hash, uint32_t ran
         else
             high = middle;
     }
-    return r->members[low];
+    return low;
+}
+
+/* Nearly always the point is one of the first few of the bucket, and counting those before the hash
+ * costs no branch to guess. Only servers that share their points can fill a bucket. */
+static uint32_t ketama_pick(const struct ring *ring, uint32_t hash, uint32_t random)
+{
+    const struct ketama_ring *r = ketama_of(ring);
+    (void)random;
+    const uint32_t *bucket = r->starts + (hash >> r->shift);
+    const uint32_t *value = r->values + bucket[0];
+    uint32_t before = (uint32_t)(value[0] < hash) + (uint32_t)(value[1] < hash) +
+                      (uint32_t)(value[2] < hash) + (uint32_t)(value[3] < hash);
+    if (before < LOOKED_AT)
+        return r->members[bucket[0] + before];
+    return r->members[ketama_search(r, bucket[0] + LOOKED_AT, bucket[1], hash)];
 }
 
 static uint32_t ketama_size(const struct ring *ring)

@@ -41,13 +41,13 @@ static struct ring *modula_build(struct ring_source *s, const bool *live)
     return &r->ring;
 }
 
-/* The member of a slot, by halving: the first whose slots end behind it. */
+/* The member of a slot is the first whose slots end behind it: by halving, without a branch. */
 static uint32_t modula_member(const struct modula_ring *r, uint64_t slot)
 {
     const struct slots *at = r->slots;
-    for (uint32_t left = r->count; left > 1;) {
-        uint32_t half = left / 2;
-        at = (at[half - 1].end <= slot) ? at + half : at;
+    for (size_t left = r->count; left > 1;) {
+        size_t half = left / 2;
+        at += half * (size_t)(at[half - 1].end <= slot);
         left -= half;
     }
     return at->member;
