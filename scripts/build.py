@@ -49,8 +49,9 @@ def _call(*command, env=None, quiet=False):
     done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False,
                           stdout=subprocess.PIPE if quiet else None,
                           stderr=subprocess.STDOUT if quiet else None)
-    if done.returncode and quiet:
+    if quiet and (done.returncode or b"warning: " in done.stdout):
         sys.stdout.write(done.stdout.decode(errors="replace"))
+        sys.stdout.flush()
     return done.returncode == 0
 
 
@@ -71,11 +72,12 @@ def configure(kind):
 
 
 def build(kind):
-    """Brings one build up to date and returns the path of its cashew."""
+    """Brings one build up to date and returns the path of its cashew. Says nothing but what is
+    wrong."""
     configure(kind)
     where = folder(kind)
     jobs = [f"-j{os.environ['CASHEW_JOBS']}"] if os.environ.get("CASHEW_JOBS") else []
-    if not _call("ninja", "-C", where, "--quiet", *jobs):
+    if not _call("ninja", "-C", where, *jobs, quiet=True):
         raise BuildError(f"ninja failed in {where.name}")
     link = where / "nutcracker"
     if not link.is_symlink():
@@ -84,6 +86,7 @@ def build(kind):
 
 
 def main():
+    print("building the optimised cashew ...", flush=True)
     try:
         binary = build("release")
     except BuildError as error:
