@@ -33,7 +33,9 @@ bool addr_literal(struct addr *a, const char *host, uint16_t port)
         len -= 2;
         hints.ai_family = AF_INET6;
     }
-    if (len == 0 || len >= sizeof(name))
+    /* The system's reader stops at white space and does not mind what follows, and takes "*" for no
+     * name at all. */
+    if (len == 0 || len >= sizeof(name) || strpbrk(host, " \t\n\v\f\r*") != NULL)
         return false;
     memcpy(name, host, len);
     name[len] = '\0';

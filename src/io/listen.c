@@ -112,7 +112,7 @@ void listen_close(int fd, const struct addr *at, const struct listen_path *path)
 
 int listen_resolve(const char *host, uint16_t port, struct addr *out)
 {
-    if (addr_literal(out, host, port))
+    if (host != NULL && addr_literal(out, host, port))
         return 0;
     const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                    .ai_family = AF_UNSPEC,

@@ -30,7 +30,8 @@ must_check int listen_open(const struct addr *at, const struct listen_options *o
  * made. */
 void listen_close(int fd, const struct addr *at, const struct listen_path *path);
 
-/** Resolves host and port of a listen address, blocking (at start only). 0 or an EAI_* code. */
+/** Resolves host and port of a listen address, blocking (at start only); NULL is every address of
+ * this host. 0 or an EAI_* code. */
 must_check int listen_resolve(const char *host, uint16_t port, struct addr *out);
 
 #endif

@@ -18,6 +18,9 @@ enum {
     ENDED = SOCK_BACKEND << 2, /* `ended` was reported */
 };
 
+/* Acceptors. */
+enum { WATCHED = 1u << 0 };
+
 struct sim_peer {
     struct sim *sim;
     struct sock *sock;         /* NULL: not adopted yet, or gone */
@@ -402,7 +405,7 @@ struct sim_peer *sim_pair(struct loop *l, int *fd)
 struct sim_peer *sim_client(struct loop *l, struct acceptor *a)
 {
     struct sim_peer *p = peer_new(self(l));
-    if (p != NULL)
+    if (p != NULL && (a->bits & WATCHED))
         p->acceptor = a;
     return p;
 }
@@ -410,13 +413,14 @@ struct sim_peer *sim_client(struct loop *l, struct acceptor *a)
 static int sim_accept_start(struct loop *l, struct acceptor *a)
 {
     (void)l;
-    (void)a;
+    a->bits |= WATCHED;
     return 0;
 }
 
 static void sim_accept_stop(struct loop *l, struct acceptor *a)
 {
     struct sim *m = self(l);
+    a->bits = 0;
     for (size_t i = 0; i < m->peers_len; i++)
         if (m->peers[i]->acceptor == a)
             m->peers[i]->acceptor = NULL;
