@@ -10,7 +10,10 @@
 
 #include "base/span.h"
 
-enum { LINE_WORDS = 23 }; /* more words than these memcached does not see, keys of a get excepted */
+enum {
+    LINE_WORDS = 23, /* more words than these memcached does not see, keys of a get excepted */
+    KEY_MAX = 250,   /* bytes of a key */
+};
 
 /** A line, as far as memcached sees it. */
 struct line {

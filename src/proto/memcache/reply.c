@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+#include "proto/memcache/line.h"
+
 enum {
     LINE_MAX_LEN = 4096, /* of a reply that is one line; memcached's longest are far shorter */
-    KEY_MAX = 250,
     FLAGS_DIGITS = 10,
     CAS_DIGITS = 20,
     BYTES_MAX = INT32_MAX,

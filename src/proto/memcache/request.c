@@ -7,7 +7,6 @@
 #include "proto/memcache/reply.h"
 
 enum {
-    KEY_MAX = 250,
     LINE_CUT_MAX = 2048, /* a longer line that has not ended must be a get, or memcached closes */
     LINE_WHOLE_MAX = 16384, /* its read buffer: no line but a get can be longer */
     INDENT_MAX = 100,       /* spaces before a long get */
