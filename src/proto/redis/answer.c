@@ -56,6 +56,8 @@ void answer_static(struct request_view *v, struct span text)
 {
     v->kind = REQUEST_LOCAL;
     v->reply = text;
+    v->ranges = 0;
+    v->write = false;
 }
 
 bool answer_unknown(struct request_view *v, struct buf *scratch)

@@ -110,7 +110,9 @@ static enum parse take_count(struct request_parser *p, const struct proto_sessio
 {
     size_t header = quick_header(in.ptr, in.ptr + in.len, '*', &p->left);
     p->pos += (uint32_t)header;
-    if (header == 0) {
+    if (header > 0) {
+        p->scan = 0;
+    } else {
         struct span line = {0};
         int64_t n = 0;
         enum parse got = take_header(p, in, &line);
@@ -181,6 +183,8 @@ static void quick_args(struct request_parser *p, struct span in)
             break;
         at = body + bulk + 2;
     }
+    if (left < p->left)
+        p->scan = 0;
     p->pos = (uint32_t)(at - in.ptr);
     p->left = left;
 }

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "redis_ask.h"
+
+static const struct proto_settings plain = {.db = 0};
+static const struct proto_settings db3 = {.db = 3};
+static const struct proto_settings locked = {.password = {"secret", 6}};
+
+static void test_ping_echo_quit(void **state)
+{
+    (void)state;
+    ASK(&plain, "PING\nping hi\nPING \"\"\n",
+        "local +PONG\r\n\nlocal $2\r\nhi\r\n\nlocal $0\r\n\r\n\n");
+    ASK(&plain, "PING a b\n", "local -ERR wrong number of arguments for 'ping' command\r\n\n");
+    ASK(&plain, "*2\r\n$4\r\nECHO\r\n$3\r\n\r\n\0\r\n", "local $3\r\n\r\n\0\r\n\n");
+    ASK(&plain, "ECHO\n", "local -ERR wrong number of arguments for 'echo' command\r\n\n");
+    ASK(&plain, "QUIT\nPING\n", "local close +OK\r\n\n");
+    ASK(&plain, "QUIT a b\n", "local close +OK\r\n\n");
+}
+
+static void test_select(void **state)
+{
+    (void)state;
+    ASK(&plain, "SELECT 0\n", "local +OK\r\n\n");
+    ASK(&db3, "SELECT 3\n", "local +OK\r\n\n");
+    ASK(&db3, "SELECT 0\n",
+        "local -ERR DB index is out of range (this pool is on db 3, no other can be "
+        "selected)\r\n\n");
+    ASK(&plain, "SELECT -1\n",
+        "local -ERR DB index is out of range (this pool is on db 0, no other can be "
+        "selected)\r\n\n");
+#define NO_DB(text)                                                                                \
+    ASK(&plain, "SELECT " text "\n", "local -ERR value is not an integer or out of range\r\n\n")
+    NO_DB("x");
+    NO_DB("00");
+    NO_DB("+0");
+    NO_DB("\"\"");
+    NO_DB("2147483648");
+    NO_DB("99999999999999999999");
+    ASK(&plain, "SELECT\n", "local -ERR wrong number of arguments for 'select' command\r\n\n");
+}
+
+#define NOAUTH "local -NOAUTH Authentication required.\r\n\n"
+
+static void test_auth(void **state)
+{
+    (void)state;
+    ASK(&plain, "AUTH x\n", "local -ERR Client sent AUTH, but no password is set\r\n\n");
+    ASK(&locked, "PING\nGET a\nMGET a b\nSHUTDOWN\nECHO a\nSELECT 0\n",
+        NOAUTH NOAUTH NOAUTH NOAUTH NOAUTH NOAUTH);
+    ASK(&locked, "AUTH secret\nPING\n", "local +OK\r\n\nlocal +PONG\r\n\n");
+    ASK(&locked, "AUTH default secret\nPING\n", "local +OK\r\n\nlocal +PONG\r\n\n");
+    ASK(&locked, "AUTH secret\nAUTH wrong!\nPING\n",
+        "local +OK\r\n\nlocal -ERR invalid password\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH secre\nPING\n", "local -ERR invalid password\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH secretx\nPING\n", "local -ERR invalid password\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH secretsecret\nPING\n", "local -ERR invalid password\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH \"\"\nPING\n", "local -ERR invalid password\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH bob secret\nPING\n",
+        "local -WRONGPASS invalid username-password pair or user is disabled.\r\n\n" NOAUTH);
+    ASK(&locked, "AUTH\n", "local -ERR wrong number of arguments for 'auth' command\r\n\n");
+    ASK(&locked, "AUTH a b c\n", "local -ERR syntax error\r\n\n");
+    ASK(&locked, "QUIT\nPING\n", "local close +OK\r\n\n");
+    /* Clients fall back to AUTH when HELLO is unknown to the server. */
+    ASK(&locked, "HELLO 3\n",
+        "local -ERR unknown command 'HELLO', with args beginning with: '3' \r\n\n");
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    ASK(&plain, "FOO\n", "local -ERR unknown command 'FOO', with args beginning with: \r\n\n");
+    ASK(&plain, "\"\" a\n", "local -ERR unknown command '', with args beginning with: 'a' \r\n\n");
+    ASK(&plain, "*3\r\n$3\r\nf\ro\r\n$3\r\na\0b\r\n$3\r\nx\ny\r\n",
+        "local -ERR unknown command 'f o', with args beginning with: 'a' 'x y' \r\n\n");
+#define TEN "0123456789"
+#define FIFTY TEN TEN TEN TEN TEN
+    ASK(&plain, "FOO " FIFTY FIFTY FIFTY " b\n",
+        "local -ERR unknown command 'FOO', with args beginning with: '" FIFTY FIFTY TEN TEN
+        "01234567' \r\n\n");
+    ASK(&plain, "FOO " FIFTY FIFTY " " FIFTY " b\n",
+        "local -ERR unknown command 'FOO', with args beginning with: '" FIFTY FIFTY "' '" TEN TEN
+        "01234' \r\n\n");
+    ASK(&plain, FIFTY FIFTY FIFTY "\n",
+        "local -ERR unknown command '" FIFTY FIFTY TEN TEN
+        "01234567', with args beginning with: \r\n\n");
+    /* What comes later is not known yet, whatever its arguments. */
+    ASK(&plain, "SUBSCRIBE\n",
+        "local -ERR unknown command 'SUBSCRIBE', with args beginning with: \r\n\n");
+    ASK(&plain, "CONFIG\n",
+        "local -ERR unknown command 'CONFIG', with args beginning with: \r\n\n");
+    ASK(&plain, "BLPOP a 0\n",
+        "local -ERR unknown command 'BLPOP', with args beginning with: 'a' '0' \r\n\n");
+    ASK(&plain, "COMMAND DOCS\n",
+        "local -ERR unknown command 'COMMAND', with args beginning with: 'DOCS' \r\n\n");
+    ASK(&plain, "OBJECT FOO\nobject\n",
+        "local -ERR unknown subcommand 'FOO'. Try OBJECT HELP.\r\n\n"
+        "local -ERR wrong number of arguments for 'object' command\r\n\n");
+    ASK(&plain, "*2\r\n$6\r\nobject\r\n$4\r\na\n\0b\r\n",
+        "local -ERR unknown subcommand 'a '. Try OBJECT HELP.\r\n\n");
+    ASK(&plain, "object|encoding a\n",
+        "local -ERR unknown command 'object|encoding', with args beginning with: 'a' \r\n\n");
+}
+
+static void test_arity_and_refusal(void **state)
+{
+    (void)state;
+    ASK(&plain, "GET\nGET a b\nSET a\nMSET a 1 b\nMSETNX a\n",
+        "local -ERR wrong number of arguments for 'get' command\r\n\n"
+        "local -ERR wrong number of arguments for 'get' command\r\n\n"
+        "local -ERR wrong number of arguments for 'set' command\r\n\n"
+        "local -ERR wrong number of arguments for 'mset' command\r\n\n"
+        "local -ERR wrong number of arguments for 'msetnx' command\r\n\n");
+    ASK(&plain, "OBJECT ENCODING\n",
+        "local -ERR wrong number of arguments for 'object|encoding' command\r\n\n");
+    ASK(&plain, "SHUTDOWN NOSAVE\nCLUSTER FAILOVER\nREPLICAOF\n",
+        "local -ERR command 'shutdown' is not supported by this proxy\r\n\n"
+        "local -ERR command 'cluster|failover' is not supported by this proxy\r\n\n"
+        "local -ERR command 'replicaof' is not supported by this proxy\r\n\n");
+}
+
+static void test_own_errors(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    assert_true(proto_redis.error(&out, SPAN("Host is down\r\n(server 'a')")));
+    assert_true(span_eq(buf_span(&out), SPAN("-ERR Host is down  (server 'a')\r\n")));
+    buf_clear(&out);
+    assert_true(proto_redis.error_cross(&out, NULL));
+    struct span told = buf_span(&out);
+    struct span begin = SPAN("-CROSSSLOT Keys in request don't hash to the same slot");
+    assert_true(span_eq(span_of(told.ptr, begin.len), begin));
+    assert_ptr_equal(memchr(told.ptr, '\r', told.len), told.ptr + told.len - 2);
+    assert_non_null(memmem(told.ptr, told.len, "hash_tag", 8));
+    buf_free(&out);
+}
+
+static void expect_handshake(const struct proto_settings *set, uint32_t count, struct span bytes)
+{
+    struct buf out = {0};
+    uint8_t expect = 77;
+    assert_int_equal(proto_redis.handshake(set, &out, &expect), count);
+    assert_true(span_eq(buf_span(&out), bytes));
+    buf_free(&out);
+}
+
+static void test_handshake(void **state)
+{
+    (void)state;
+    const struct proto_settings both = {.password = {"secret", 6}, .db = 12};
+    expect_handshake(&plain, 0, SPAN(""));
+    expect_handshake(&locked, 1, SPAN("*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n"));
+    expect_handshake(&db3, 1, SPAN("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"));
+    expect_handshake(
+        &both, 2, SPAN("*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n"));
+    assert_true(proto_redis.handshake_ok(0, SPAN("+OK\r\n")));
+    assert_false(proto_redis.handshake_ok(0, SPAN("+O")));
+    assert_false(proto_redis.handshake_ok(0, SPAN("")));
+    assert_false(proto_redis.handshake_ok(1, SPAN("-ERR invalid password\r\n")));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ping_echo_quit),
+        cmocka_unit_test(test_select),
+        cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_arity_and_refusal),
+        cmocka_unit_test(test_own_errors),
+        cmocka_unit_test(test_handshake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
