@@ -38,8 +38,8 @@ void sim_settle(struct loop *l);
 
 /* ---- connections ---- */
 
-/** A client connects to what this acceptor listens on; `accepted` comes from the loop. NULL if
- * memory is out. */
+/** A client connects to what this acceptor listens on; `accepted` comes from the loop (never, if
+ * the acceptor is not watched or stops before). NULL if memory is out. */
 must_check struct sim_peer *sim_client(struct loop *l, struct acceptor *a);
 
 /** A connection whose near end is to be given to loop_adopt() as `*fd`. NULL if memory is out. */
