@@ -16,6 +16,8 @@ import harness
 import pytest
 
 NUTCRACKER = shutil.which("nutcracker", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+ROOT_NAMES = ["service", "source", "version", "uptime", "timestamp", "total_connections",
+              "curr_connections"]
 SERVER_NAMES = ["server_eof", "server_err", "server_timedout", "server_connections",
                 "server_ejected_at", "requests", "request_bytes", "responses", "response_bytes",
                 "in_queue", "in_queue_bytes", "out_queue", "out_queue_bytes"]
@@ -67,8 +69,15 @@ def eventually(proxy, check, what="the numbers"):
 
 def layout(text):
     """The text with each number made 0, and what we add to twemproxy's taken out."""
-    text = re.sub(rb'"cashew_\w+":("[^"]*"|\d+), ', b"", text)
+    theirs = "|".join([*ROOT_NAMES, *POOL_NAMES, *SERVER_NAMES]).encode()
+    text = re.sub(rb', "(?!(?:' + theirs + rb')")\w+":(?:"[^"]*"|\d+)', b"", text)
     return re.sub(rb':\d+(?=[,}])', b":0", text)
+
+
+def common(numbers):
+    """A pool's or a server's numbers, those that twemproxy has, too."""
+    return {k: common(v) if isinstance(v, dict) else v for k, v in numbers.items()
+            if isinstance(v, dict) or k in POOL_NAMES or k in SERVER_NAMES}
 
 
 def test_layout_is_twemproxys_to_the_byte(cashew, nutcracker):
@@ -92,8 +101,7 @@ def test_root_names_and_values(cashew, redis_server):
     before = int(time.time())
     proxy = cashew(harness.pool("p", harness.free_port(), [redis_server], redis=True))
     stats = ordered(bare(proxy.stats_port))
-    assert list(stats)[:7] == ["service", "source", "version", "uptime", "timestamp",
-                               "total_connections", "curr_connections"]
+    assert list(stats)[:7] == ROOT_NAMES
     assert stats["service"] == "nutcracker"
     assert stats["source"] == socket.gethostname()
     assert stats["version"] == "0.5.0"
@@ -189,7 +197,7 @@ def test_levels_fall_when_the_server_or_the_client_goes(cashew, fake_server, raw
     closing = threading.Event()
 
     def handler(conn):
-        conn.recv_until(b"k2\r\n")
+        conn.recv_until(b"\r\nk")
         closing.wait(10)
     server = fake_server(handler)
     port = harness.free_port()
@@ -205,7 +213,8 @@ def test_levels_fall_when_the_server_or_the_client_goes(cashew, fake_server, raw
     assert stays.recv_until().startswith(b"-ERR ")
     stats = eventually(proxy, lambda s: s["p"]["one"]["server_connections"] == 0)
     assert [stats["p"]["one"][k] for k in SERVER_NAMES[-4:]] == [0, 0, 0, 0]
-    assert stats["p"]["one"]["server_eof"] == 1
+    # It closes with a request unread, which may come as a reset; each worker has a connection.
+    assert stats["p"]["one"]["server_eof"] + stats["p"]["one"]["server_err"] >= 1
     assert stats["p"]["forward_error"] >= 1
 
 
@@ -290,7 +299,7 @@ def test_same_traffic_same_numbers_as_twemproxy(cashew, nutcracker, redis_server
         eventually(proxy, lambda s: s["p"]["client_connections"] == 0 and
                    sum(s["p"][n]["responses"] for n in ("one", "two")) == 100)
         stats = proxy.stats()
-        seen.append({k: stats[k] for k in ("p", "total_connections", "curr_connections")})
+        seen.append((common(stats["p"]), stats["total_connections"], stats["curr_connections"]))
         proxy.kill()
     theirs, ours = seen
     assert ours == theirs
