@@ -60,7 +60,7 @@ static void unix_text(const struct addr *a, char text[ADDR_TEXT])
     memcpy(text, a->u.un.sun_path, len);
     text[len] = '\0';
     if (len == 0)
-        strcpy(text, "(unix)");
+        snprintf(text, ADDR_TEXT, "(unix)");
 }
 
 const char *addr_text(const struct addr *a, char text[ADDR_TEXT])
@@ -73,7 +73,7 @@ const char *addr_text(const struct addr *a, char text[ADDR_TEXT])
     }
     if (getnameinfo(&a->u.any, a->len, host, sizeof(host), service, sizeof(service),
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        strcpy(text, "(unknown)");
+        snprintf(text, ADDR_TEXT, "(unknown)");
     else if (a->u.any.sa_family == AF_INET6)
         snprintf(text, ADDR_TEXT, "[%s]:%s", host, service);
     else

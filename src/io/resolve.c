@@ -46,12 +46,12 @@ static void query_free(struct query *q)
 
 static void queries_free(struct list *queries)
 {
-    while (!list_empty(queries)) {
-        struct query *q = LIST_FIRST(queries, struct query, link);
-        list_unlink(&q->link);
+    LIST_FOREACH_SAFE (it, queries) {
+        struct query *q = container_of(it, struct query, link);
         must(q->owner == NULL);
         query_free(q);
     }
+    list_init(queries);
 }
 
 static void dispose(struct resolver *r)

@@ -779,10 +779,9 @@ static void sim_free(struct loop *l)
         free(n->host);
         free(n);
     }
-    while (!list_empty(&m->queries)) {
-        struct sim_query *q = LIST_FIRST(&m->queries, struct sim_query, link);
+    LIST_FOREACH_SAFE (it, &m->queries) {
+        struct sim_query *q = container_of(it, struct sim_query, link);
         must(q->owner == NULL); /* a look-up that nobody waited for or cancelled */
-        list_unlink(&q->link);
         free(q);
     }
     free(m);

@@ -15,11 +15,13 @@ struct place {
 static int setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
-    strcpy(p->dir, "/tmp/cashew-io-XXXXXX");
+    *state = p;
+    if (p == NULL)
+        return -1;
+    snprintf(p->dir, sizeof(p->dir), "/tmp/cashew-io-XXXXXX");
     if (mkdtemp(p->dir) == NULL)
         return -1;
     snprintf(p->path, sizeof(p->path), "%s/s", p->dir);
-    *state = p;
     return addr_unix(&p->at, p->path) ? 0 : -1;
 }
 

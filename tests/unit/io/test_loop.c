@@ -128,7 +128,9 @@ static int setup(void **state)
     const struct variant *v = *state;
     struct bench *b = calloc(1, sizeof(*b));
     inside = false;
-    strcpy(b->dir, "/tmp/cashew-io-XXXXXX");
+    if (b == NULL)
+        return -1;
+    snprintf(b->dir, sizeof(b->dir), "/tmp/cashew-io-XXXXXX");
     if (mkdtemp(b->dir) == NULL || rig_open(&b->rig, v) != 0)
         return -1;
     *state = b;

@@ -155,7 +155,7 @@ static int setup(void **state)
     const struct variant *v = *state;
     struct bench *b = calloc(1, sizeof(*b));
     inside = false;
-    if (rig_open(&b->rig, v) != 0)
+    if (b == NULL || rig_open(&b->rig, v) != 0)
         return -1;
     *state = b;
     return 0;
