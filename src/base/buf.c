@@ -13,25 +13,26 @@ bool buf_reserve(struct buf *b, size_t more)
         return true;
     if (more > SIZE_MAX / 2 - len)
         return false;
-    /* Moving the bytes to the front is enough when at least half of the memory lies free there: so a byte is moved at
-     * most once for each byte that was taken, and the whole stays linear. */
+    /* Moving the bytes to the front is enough when at least half of the memory lies free there: so
+     * a byte is moved at most once for each byte that was taken, and the whole stays linear. */
     if (b->head >= b->cap / 2 && len + more <= b->cap) {
         memmove(b->data, b->data + b->head, len);
         b->head = 0;
         b->tail = len;
         return true;
     }
-    size_t cap = b->cap < SMALLEST ? SMALLEST : b->cap;
+    /* Else it doubles even if the bytes would fit once moved: there would soon be the next move. */
+    size_t cap = b->cap < SMALLEST ? SMALLEST : b->cap * 2;
     while (cap < len + more)
         cap *= 2;
-    if (b->head > 0) {
-        memmove(b->data, b->data + b->head, len);
-        b->head = 0;
-        b->tail = len;
-    }
     char *data = realloc(b->data, cap);
     if (data == NULL)
         return false;
+    if (b->head > 0) {
+        memmove(data, data + b->head, len);
+        b->head = 0;
+        b->tail = len;
+    }
     b->data = data;
     b->cap = cap;
     return true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit span is a piece of somebody else's bytes: a pointer and a length, passed by value. It owns nothing and is not
- * NUL-terminated; NUL strings live only at the edge to the operating system. */
+/* Unit span is a piece of somebody else's bytes: a pointer and a length, passed by value. It owns
+ * nothing and is not NUL-terminated; NUL strings live only at the edge to the operating system. */
 #ifndef BASE_SPAN_H
 #define BASE_SPAN_H
 
@@ -36,13 +36,15 @@ static inline bool span_eq(struct span a, struct span b)
 /** The part of `s` from byte `from` (at most s.len) to its end. */
 static inline struct span span_from(struct span s, size_t from)
 {
-    return (struct span){s.ptr + from, s.len - from};
+    /* An empty span may have no pointer, and C has no NULL + 0. */
+    return from == 0 ? s : (struct span){s.ptr + from, s.len - from};
 }
 
 /** Equal but for ASCII case; locale never matters. */
 bool span_ieq(struct span a, struct span b);
 
-/** Reads all of `s` as a decimal number without sign. False if it is empty, has another byte, or is over `max`. */
+/** Reads all of `s` as a decimal number without sign. False if it is empty, has another byte, or is
+ * over `max`. */
 bool span_u64(struct span s, uint64_t max, uint64_t *out);
 
 #endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/chain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MANY_PIECES = 4096, RUN = 1 << 20 };
+
+/* All that goes through the chains of a test is this run of bytes, whose every four name their
+ * place. */
+static char run[RUN];
+
+static int make_run(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < RUN / 4; i++)
+        memcpy(run + (size_t)4 * i, &(uint32_t){i * 2654435761U}, 4);
+    return 0;
+}
+
+static uint32_t draw(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+/* The chain holds just these bytes, none of them in an empty piece. */
+static void assert_holds(const struct chain *c, struct span bytes)
+{
+    static struct iovec iov[MANY_PIECES];
+    int n = chain_iovec(c, iov, MANY_PIECES);
+    size_t at = 0;
+    assert_in_range(n, 0, MANY_PIECES - 1);
+    for (int i = 0; i < n; i++) {
+        assert_true(iov[i].iov_len > 0 && iov[i].iov_len <= bytes.len - at);
+        assert_memory_equal(iov[i].iov_base, bytes.ptr + at, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    assert_int_equal(at, bytes.len);
+    assert_int_equal(c->len, bytes.len);
+    assert_int_equal(chain_empty(c), bytes.len == 0);
+}
+
+static struct buf buf_with(struct span bytes)
+{
+    struct buf b = {0};
+    assert_true(buf_append(&b, bytes));
+    return b;
+}
+
+static void test_empty(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0}, other = {0};
+    struct iovec iov;
+    assert_true(chain_append(&c, &pool, span_of(NULL, 0)));
+    assert_true(chain_adopt(&c, &pool, &(struct buf){0}));
+    chain_splice(&c, &pool, &other);
+    chain_consume(&c, &pool, 0);
+    assert_int_equal(chain_iovec(&c, &iov, 1), 0);
+    assert_true(chain_empty(&c));
+    assert_null(c.first); /* an empty one holds no chunk */
+    chain_clear(&c, &pool);
+    chunk_pool_free(&pool);
+}
+
+static void test_append_is_copied_together(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    struct iovec iov[2];
+    for (size_t i = 0; i < 40; i++)
+        assert_true(chain_append(&c, &pool, span_of(run + 10 * i, 10)));
+    assert_holds(&c, span_of(run, 400));
+    assert_int_equal(chain_iovec(&c, iov, 2), 1);
+    assert_int_equal(pool.bytes, 512); /* one chunk of the smallest */
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.bytes, 0);
+    chunk_pool_free(&pool);
+}
+
+static void test_append_of_any_size(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    for (size_t size = 1; size < RUN; size += 1 + size / 3) {
+        struct chain c = {0};
+        assert_true(chain_append(&c, &pool, span_of(run, size)));
+        assert_holds(&c, span_of(run, size));
+        /* A chain of any length wastes at most about one chunk and the headers. */
+        assert_true(pool.bytes <= size + size / 100 + 33000);
+        if (size < 400)
+            assert_int_equal(pool.bytes, 512);
+        chain_clear(&c, &pool);
+    }
+    chunk_pool_free(&pool);
+}
+
+static void test_adopt(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    struct iovec iov[3];
+    struct buf b = buf_with(span_of(run, 1000));
+    buf_consume(&b, 10);
+    char *data = b.data;
+    assert_true(chain_append(&c, &pool, span_of(run, 10)));
+    assert_true(chain_adopt(&c, &pool, &b));
+    assert_null(b.data);
+    assert_int_equal(buf_len(&b), 0);
+    assert_int_equal(chain_iovec(&c, iov, 3), 2);
+    assert_ptr_equal(iov[1].iov_base, data + 10); /* without a copy */
+    assert_true(chain_append(&c, &pool, span_of(run + 1000, 5000)));
+    assert_holds(&c, span_of(run, 6000));
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.bytes, 0);
+    chunk_pool_free(&pool);
+}
+
+/* The memory of an emptied buffer doesn't stay behind. */
+static void test_adopt_of_nothing(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    struct buf b = buf_with(span_of(run, 100));
+    buf_consume(&b, 100);
+    assert_true(chain_adopt(&c, &pool, &b));
+    assert_null(b.data);
+    assert_null(c.first);
+    chunk_pool_free(&pool);
+}
+
+static void test_splice(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    static const size_t sizes[] = {0, 1, 100, 450, 1000, 2000, 2048, 2049, 5000, 40000, 100000};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
+            struct chain c = {0}, from = {0};
+            assert_true(chain_append(&c, &pool, span_of(run, sizes[i])));
+            assert_true(chain_append(&from, &pool, span_of(run + sizes[i], sizes[k])));
+            chain_splice(&c, &pool, &from);
+            assert_holds(&c, span_of(run, sizes[i] + sizes[k]));
+            assert_holds(&from, SPAN(""));
+            assert_null(from.first);
+            assert_true(chain_append(&c, &pool, span_of(run + sizes[i] + sizes[k], 777)));
+            assert_holds(&c, span_of(run, sizes[i] + sizes[k] + 777));
+            chain_clear(&c, &pool);
+            assert_int_equal(pool.bytes, 0);
+        }
+    }
+    chunk_pool_free(&pool);
+}
+
+/* Few bytes that fit are copied: many small chains make one piece. */
+static void test_splice_copies_few(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0}, from = {0};
+    struct iovec iov[2];
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(chain_append(&from, &pool, span_of(run + 100 * i, 100)));
+        chain_splice(&c, &pool, &from);
+    }
+    assert_holds(&c, span_of(run, 400));
+    assert_int_equal(chain_iovec(&c, iov, 2), 1);
+    chain_clear(&c, &pool);
+    chunk_pool_free(&pool);
+}
+
+static void test_consume_at_every_place(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    for (size_t first = 0; first <= 6000; first += 1 + first / 40) {
+        struct chain c = {0};
+        struct buf b = buf_with(span_of(run + 3000, 1500));
+        assert_true(chain_append(&c, &pool, span_of(run, 3000)));
+        assert_true(chain_adopt(&c, &pool, &b));
+        assert_true(chain_append(&c, &pool, span_of(run + 4500, 1500)));
+        chain_consume(&c, &pool, first);
+        assert_holds(&c, span_of(run + first, 6000 - first));
+        chain_consume(&c, &pool, 6000 - first);
+        assert_holds(&c, SPAN(""));
+        assert_null(c.first);
+        assert_int_equal(pool.bytes, 0); /* consumed is given back */
+    }
+    chunk_pool_free(&pool);
+}
+
+static void test_iovec_is_bounded(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    struct iovec iov[3] = {{0}, {0}, {&pool, 99}};
+    assert_true(chain_append(&c, &pool, span_of(run, 200000)));
+    assert_int_equal(chain_iovec(&c, iov, 0), 0);
+    assert_int_equal(chain_iovec(&c, iov, 2), 2);
+    assert_ptr_equal(iov[2].iov_base, &pool);
+    chain_clear(&c, &pool);
+    chunk_pool_free(&pool);
+}
+
+/* What lies ready for the next use is bounded, however much there was at once. */
+static void test_cache_is_bounded(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    for (size_t i = 0; i < 20; i++)
+        assert_true(chain_append(&c, &pool, span_of(run, RUN)));
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.bytes, 0);
+    assert_true(pool.cached[0] * 512 <= 1 << 20);
+    assert_true(pool.cached[1] * 4096 <= 2 << 20);
+    assert_true(pool.cached[2] > 0 && pool.cached[2] * 32768 <= 4 << 20);
+    chunk_pool_free(&pool);
+    assert_int_equal(pool.cached[2], 0);
+}
+
+/* One random act on the chain that holds run[out] to run[in]; returns how many bytes came in. */
+static size_t act(struct chain *c, struct chunk_pool *pool, uint32_t *seed, struct span fresh)
+{
+    size_t size = draw(seed) % (1U << draw(seed) % 14);
+    struct span bytes = span_of(fresh.ptr, size < fresh.len ? size : fresh.len);
+    struct chain other = {0};
+    struct buf b;
+    switch (draw(seed) % 4) {
+    case 0:
+        b = buf_with(bytes);
+        assert_true(chain_adopt(c, pool, &b));
+        return bytes.len;
+    case 1:
+        assert_true(chain_append(&other, pool, span_of(bytes.ptr, bytes.len / 2)));
+        b = buf_with(span_from(bytes, bytes.len / 2));
+        assert_true(chain_adopt(&other, pool, &b));
+        chain_splice(c, pool, &other);
+        return bytes.len;
+    default:
+        assert_true(chain_append(c, pool, bytes));
+        return bytes.len;
+    }
+}
+
+static void test_at_random(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    for (uint32_t seed = 1; seed <= 10; seed++) {
+        struct chain c = {0};
+        size_t in = 0, out = 0;
+        uint32_t random = seed;
+        while (in < RUN) {
+            in += act(&c, &pool, &random, span_of(run + in, RUN - in));
+            size_t some = draw(&random) % (1U << draw(&random) % 15);
+            size_t take = some < in - out ? some : in - out;
+            chain_consume(&c, &pool, take);
+            out += take;
+            assert_holds(&c, span_of(run + out, in - out));
+        }
+        chain_clear(&c, &pool);
+        assert_int_equal(pool.bytes, 0);
+    }
+    chunk_pool_free(&pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_append_is_copied_together),
+        cmocka_unit_test(test_append_of_any_size),
+        cmocka_unit_test(test_adopt),
+        cmocka_unit_test(test_adopt_of_nothing),
+        cmocka_unit_test(test_splice),
+        cmocka_unit_test(test_splice_copies_few),
+        cmocka_unit_test(test_consume_at_every_place),
+        cmocka_unit_test(test_iovec_is_bounded),
+        cmocka_unit_test(test_cache_is_bounded),
+        cmocka_unit_test(test_at_random),
+    };
+    return cmocka_run_group_tests(tests, make_run, NULL);
+}
