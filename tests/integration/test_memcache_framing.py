@@ -283,7 +283,8 @@ def test_others_see_nothing(places):
         other.send(b"set own 0 0 3\r\nown\r\n")
         assert other.recv_until(b"\r\n") == b"STORED\r\n"
         for case in (b"get a\nget b\r\n", b"set k 99999999999999999999999999 0 3\r\nabc\r\n",
-                     b"delete noreply noreply\r\n", b"set a 0 0 1\r\nXY\r\n", b"get a\0\nget b\0\r\n",
+                     b"delete noreply noreply\r\n", b"set a 0 0 1\r\nXY\r\n",
+                     b"get a\0\nget b\0\r\n",
                      b"x" * 20000 + b"\r\n", b"set a 0 0 noreply\r\nX\r\n", b"quit\r\n"):
             ask(places["one"], case)
             other.send(b"get own\r\n")
