@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit buf is a growable run of bytes that is filled at its end and taken from its front. An empty buf holds no memory. */
+/* Unit buf is a growable run of bytes that is filled at its end and taken from its front. An empty
+ * buf holds no memory. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -27,7 +28,8 @@ static inline struct span buf_span(const struct buf *b)
     return (struct span){b->data == NULL ? "" : b->data + b->head, b->tail - b->head};
 }
 
-/** Makes room for `more` bytes behind its end, growing by doubling. False if memory is out: nothing changed then. */
+/** Makes room for `more` bytes behind its end, growing by doubling. False if memory is out: nothing
+ * changed then. */
 must_check bool buf_reserve(struct buf *b, size_t more);
 
 /** Appends a copy of `s`. False if memory is out: nothing was appended. */

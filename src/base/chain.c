@@ -55,13 +55,13 @@ static void chunk_return(struct chunk_pool *pool, struct chunk *k)
 void chunk_pool_free(struct chunk_pool *pool)
 {
     must(pool->bytes == 0);
-    for (size_t class = 0; class < CHUNK_CLASSES; class ++) {
-        for (struct chunk *k = pool->free[class], *next = NULL; k != NULL; k = next) {
+    for (size_t i = 0; i < CHUNK_CLASSES; i++) {
+        for (struct chunk *k = pool->free[i], *next = NULL; k != NULL; k = next) {
             next = k->next;
             free(k);
         }
-        pool->free[class] = NULL;
-        pool->cached[class] = 0;
+        pool->free[i] = NULL;
+        pool->cached[i] = 0;
     }
 }
 
@@ -77,9 +77,9 @@ static void chain_link(struct chain *c, struct chunk *k)
 /* The class of the next chunk of a chain that holds `held` bytes and is to take `more`. */
 static uint8_t class_for(size_t held, size_t more)
 {
-    for (uint8_t class = 0; class < CHUNK_CLASSES - 1; class ++)
-        if (held + more <= class_bytes[class] - sizeof(struct chunk))
-            return class;
+    for (size_t i = 0; i < CHUNK_CLASSES - 1; i++)
+        if (held + more <= class_bytes[i] - sizeof(struct chunk))
+            return (uint8_t)i;
     return CHUNK_CLASSES - 1;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit chain is a queue of bytes in chunks: what waits to be sent, and replies that are parked. Small appends are copied
- * together into the last chunk, so that one send carries many messages; a whole buffer can be linked in without a copy.
- * Chunks come from a pool that belongs to one thread. */
+/* Unit chain is a queue of bytes in chunks: what waits to be sent, and replies that are parked.
+ * Small appends are copied together into the last chunk, so that one send carries many messages; a
+ * whole buffer can be linked in without a copy. Chunks come from a pool that belongs to one thread.
+ */
 #ifndef BASE_CHAIN_H
 #define BASE_CHAIN_H
 
@@ -14,13 +15,14 @@
 #include "base/must.h"
 #include "base/span.h"
 
-/* Sizes of chunks, header included; the first chunk of a chain is of the smallest, so that many chains with a short
- * reply each touch little memory. */
+/* Sizes of chunks, header included; the first chunk of a chain is of the smallest, so that many
+ * chains with a short reply each touch little memory. */
 enum { CHUNK_CLASSES = 3 };
 
 struct chunk {
     struct chunk *next;
-    char *data; /* its bytes: behind this header, or a malloc'd buffer that it owns (class CHUNK_FOREIGN) */
+    char *data; /* its bytes: behind this header, or a malloc'd buffer that it owns (class
+                   CHUNK_FOREIGN) */
     size_t head;
     size_t tail;
     size_t cap;
@@ -50,10 +52,12 @@ static inline bool chain_empty(const struct chain *c)
 /** Appends a copy of `s`. False if memory is out: nothing was appended. */
 must_check bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s);
 
-/** Links the bytes of `b` to the end, without a copy, and leaves `b` empty. False if memory is out: `b` is unchanged. */
+/** Links the bytes of `b` to the end, without a copy, and leaves `b` empty. False if memory is out:
+ * `b` is unchanged. */
 must_check bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b);
 
-/** Moves all bytes of `from` behind those of `c`, copying when they are few; `from` is left empty. */
+/** Moves all bytes of `from` behind those of `c`, copying when they are few; `from` is left empty.
+ */
 void chain_splice(struct chain *c, struct chunk_pool *pool, struct chain *from);
 
 /** Fills `iov` with its first bytes, at most `max` pieces; returns how many. */
@@ -62,7 +66,8 @@ int chain_iovec(const struct chain *c, struct iovec *iov, int max);
 /** Takes `n` bytes (at most its length) from its front. */
 void chain_consume(struct chain *c, struct chunk_pool *pool, size_t n);
 
-/** Moves all bytes behind the first `n` to the (empty) `tail`. False if memory is out: nothing changed. */
+/** Moves all bytes behind the first `n` to the (empty) `tail`. False if memory is out: nothing
+ * changed. */
 must_check bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain *tail);
 
 /** Drops all bytes. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit list is a doubly linked list through a node embedded in the element. A node that is in no list points to itself,
- * so that unlinking twice is harmless and membership can be asked. */
+/* Unit list is a doubly linked list through a node embedded in the element. A node that is in no
+ * list points to itself, so that unlinking twice is harmless and membership can be asked. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 

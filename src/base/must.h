@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit must is the vocabulary of assertions. must() and never() stay on in production: use them where they are cheap.
- * expect_dbg() is compiled only into debug and test builds. */
+/* Unit must is the vocabulary of assertions. must() and never() stay on in production: use them
+ * where they are cheap. expect_dbg() is compiled only into debug and test builds. */
 #ifndef BASE_MUST_H
 #define BASE_MUST_H
 

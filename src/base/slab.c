@@ -39,7 +39,7 @@ static bool slab_grow(struct slab *s)
         object->next = s->free;
         s->free = object;
     }
-    return true;
+    return s->free != NULL;
 }
 
 void *slab_borrow(struct slab *s)

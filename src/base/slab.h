@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit slab hands out objects of one size from pages, so that a request costs no malloc. A slab belongs to one thread. */
+/* Unit slab hands out objects of one size from pages, so that a request costs no malloc. A slab
+ * belongs to one thread. */
 #ifndef BASE_SLAB_H
 #define BASE_SLAB_H
 
