@@ -249,7 +249,7 @@ def test_second_signal_ends_at_once(cashew, fake_server, raw):
     begin = time.monotonic()
     proxy.signal(signal.SIGTERM)
     assert proxy.wait() == 1
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 3
     assert "again, ending at once" in proxy.log()
     assert client.closed()
 
