@@ -211,7 +211,7 @@ bool key_set(const struct key *key, struct span text, void *object, struct why *
 
 bool key_defaults(const struct key_table *table, void *object)
 {
-    struct why why;
+    struct why why = {.text = ""};
 
     for (size_t i = 0; i < table->count; i++) {
         const struct key *key = &table->keys[i];
@@ -249,7 +249,7 @@ bool key_copy(const struct key *key, void *to, const void *from)
     void *target = (char *)to + key->offset;
     const void *source = (const char *)from + key->offset;
     char *const *text = source;
-    struct why why;
+    struct why why = {.text = ""};
 
     switch (key->type) {
     case KEY_TEXT:

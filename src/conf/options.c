@@ -107,7 +107,7 @@ static bool is_clamped(const struct row *row, const char *text)
 static bool take(struct options *o, const struct row *row, const char *text, FILE *errors)
 {
     char largest[24];
-    struct why why;
+    struct why why = {.text = ""};
 
     if (row_set(row, o, row->arg == NULL ? "true" : text, &why))
         return true;
@@ -196,7 +196,7 @@ static bool read_all(struct options *o, int argc, char **argv, FILE *errors)
 /* Members of struct options that have a default; the others are zero. */
 static bool set_defaults(struct options *o)
 {
-    struct why why;
+    struct why why = {.text = ""};
 
     for (int i = 0; i < ROWS; i++)
         if (rows[i].setting < 0 && rows[i].own.value != NULL &&

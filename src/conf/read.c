@@ -36,7 +36,7 @@ static void out_of_memory(struct report *report)
 
 static void read_value(struct section *s, const struct key *key, struct node value)
 {
-    struct why why;
+    struct why why = {.text = ""};
 
     if (key->type == KEY_SERVERS) {
         s->servers = value;
@@ -54,7 +54,7 @@ static void read_value(struct section *s, const struct key *key, struct node val
 static void read_pair(struct section *s, struct node name, struct node value)
 {
     const struct key *key = name.kind == NODE_SCALAR ? key_find(s->table, name.text) : NULL;
-    struct why why;
+    struct why why = {.text = ""};
     size_t index;
 
     if (key == NULL && name.kind == NODE_SCALAR && span_eq(name.text, SPAN("<<"))) {
@@ -126,7 +126,7 @@ static bool server_add(struct conf_pool *pool, uint32_t *room, struct conf_serve
 static void read_server(struct section *s, struct node item, struct names *names, uint32_t *room)
 {
     struct conf_server server;
-    struct why why;
+    struct why why = {.text = ""};
 
     if (item.kind != NODE_SCALAR) {
         report_add(s->report, item.at, "a server is one text, host:port:weight [name]");

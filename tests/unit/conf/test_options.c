@@ -17,13 +17,14 @@ enum { WORDS = 16 };
 static bool read_line(struct options *o, char *line, char **errors)
 {
     char *argv[WORDS + 1];
+    char *rest;
     int argc = 0;
     size_t size;
     FILE *out = open_memstream(errors, &size);
     bool ok;
 
     assert_non_null(out);
-    for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " ")) {
+    for (char *word = strtok_r(line, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         assert_true(argc < WORDS);
         argv[argc++] = strcmp(word, "~") == 0 ? word + 1 : word;
     }
