@@ -20,6 +20,7 @@ struct split {
     uint32_t left;  /* pieces that are not in yet */
     uint32_t key_count;
     uint8_t join;
+    size_t parked;     /* bytes of the pieces' replies that are counted as the client's */
     uint16_t *part_of; /* by key: the piece it went to; behind the pieces */
     struct piece pieces[];
 };
@@ -73,10 +74,19 @@ uint32_t split_route(struct client *c, const struct request_view *v, bool *memor
     return parts;
 }
 
+/* Counts bytes of replies that wait for the join: `more` and `less`. */
+static void count_parked(struct split *s, size_t more, size_t less)
+{
+    s->parked += more - less;
+    if (s->request->client != NULL)
+        s->request->client->parked += more - less;
+}
+
 static void finish(struct split *s)
 {
     struct request *r = s->request;
     struct client *c = r->client;
+    count_parked(s, 0, s->parked);
     if (c == NULL || r->quiet) {
         request_done(r);
         return;
@@ -114,7 +124,10 @@ static void piece_in(struct piece *p)
 static void piece_error(struct piece *p, struct span reason)
 {
     const struct client *c = p->split->request->client;
+    if (p->failed)
+        return;
     p->failed = true;
+    count_parked(p->split, 0, buf_len(&p->reply));
     buf_clear(&p->reply);
     if (c == NULL)
         return;
@@ -127,10 +140,12 @@ static void on_reply(struct part *part, struct span bytes, bool last, bool error
 {
     struct piece *p = container_of(part, struct piece, part);
     bool wanted = p->split->request->client != NULL && !p->failed;
-    if (!wanted)
-        buf_free(&p->reply);
-    else if (!buf_append(&p->reply, bytes))
+    if (wanted && buf_append(&p->reply, bytes))
+        count_parked(p->split, bytes.len, 0);
+    else if (wanted)
         piece_error(p, SPAN("Cannot allocate memory"));
+    else if (!p->failed)
+        buf_free(&p->reply);
     if (!last)
         return;
     p->error = error;
@@ -203,8 +218,7 @@ static void send_piece(struct client *c, struct piece *p, const struct request_v
     else
         good = upstream_send(up, server, c->id, &p->part, buf_span(wire));
     if (!good) {
-        if (!p->failed)
-            piece_error(p, span_str(up->reason));
+        piece_error(p, span_str(up->reason));
         p->split->left--;
     }
 }
