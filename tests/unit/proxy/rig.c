@@ -504,3 +504,29 @@ void resp(struct buf *out, const char *line)
         put_text(out, "\r\n");
     }
 }
+
+void rig_ask(struct rig *r, struct sim_peer *client, const char *fmt, ...)
+{
+    char line[256];
+    struct buf wire = {0};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    resp(&wire, line);
+    rig_send(r, client, buf_span(&wire));
+    buf_free(&wire);
+}
+
+void put_get(struct buf *out, const char *key)
+{
+    redis_value(out, span_str(key));
+}
+
+void rig_expect_get(struct rig *r, struct sim_peer *client, const char *key)
+{
+    struct buf want = {0};
+    put_get(&want, key);
+    rig_expect(r, client, buf_span(&want));
+    buf_free(&want);
+}

@@ -120,4 +120,14 @@ void fake_say(struct fake *f, const char *bytes);
 /* A redis request as an array of words, that `line` parts by spaces; appended to `out`. */
 void resp(struct buf *out, const char *line);
 
+/* Sends such a request. */
+void rig_ask(struct rig *r, struct sim_peer *client, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Appends what a server answers to GET `key`. */
+void put_get(struct buf *out, const char *key);
+
+/* All that the client got must be that. */
+void rig_expect_get(struct rig *r, struct sim_peer *client, const char *key);
+
 #endif
