@@ -2,6 +2,7 @@
 """The configuration file beside Debian's nutcracker: what one accepts, the other accepts, and what
 one refuses, the other refuses, but for the differences that are meant, which are listed here."""
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -193,6 +194,39 @@ def test_known_configs(path):
     assert ours(path)
     if NUTCRACKER:
         assert theirs(path)
+
+
+def test_meetbill_works(redis_servers, cashew):
+    """A file with a blank line behind the pool's name and comments on every line, but for ports as
+    it was given to us, before real servers."""
+    servers = redis_servers(2)
+    port = harness.free_port()
+    text = (DATA / "meetbill.yml").read_text().replace("22121 ", f"{port} ")
+    for old, server in zip(("6379", "6380"), servers):
+        text = text.replace(f":{old}:", f":{server.port}:")
+    cashew(text)
+    client = harness.Raw(port)
+    for i in range(50):
+        # fnv1a_64 keeps keys that follow each other together, so these do not.
+        key = hashlib.sha1(str(i).encode()).hexdigest()
+        client.send(harness.resp("SET", key, i))
+        assert client.recv_until(b"\r\n") == b"+OK\r\n"
+    assert sum(server.client().dbsize() for server in servers) == 50
+    assert all(server.client().dbsize() > 0 for server in servers)
+    client.close()
+
+
+def test_five_pools_start(cashew, tmp_path):
+    """All five listen and stand in the statistics, whether their servers are up or not."""
+    text = (DATA / "five_pools.yml").read_text().replace("/tmp/gamma", str(tmp_path / "omega"))
+    for port in range(22121, 22125):
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{harness.free_port()}")
+    stats = cashew(text).stats()
+    assert [name for name, value in stats.items() if isinstance(value, dict)] == [
+        "beta", "alpha", "delta", "gamma", "omega"]
+    assert (tmp_path / "omega").is_socket()
+    assert {"server1", "server2", "server3", "server4"} <= set(stats["beta"])
+    assert "127.0.0.1:11214" in stats["omega"]
 
 
 def test_shipped_example():
