@@ -397,7 +397,7 @@ static bool say_handshake(struct server_conn *sc)
     struct buf hello = {0};
     sc->handshake_left = p->proto->handshake(&p->settings, &hello, &sc->handshake_expect);
     sc->preamble = buf_len(&hello);
-    bool good = stream_write(&sc->stream, buf_span(&hello));
+    bool good = sc->handshake_left != UINT32_MAX && stream_write(&sc->stream, buf_span(&hello));
     buf_free(&hello);
     return good;
 }
@@ -546,7 +546,8 @@ static size_t read_handshake(struct server_conn *sc, struct span in)
     size_t used = 0;
     enum parse r = proto->parse_reply(&sc->parser, sc->handshake_expect, in, &used);
     size_t room = sizeof(sc->handshake_text) - 1 - sc->handshake_len;
-    size_t keep = used < room ? used : room;
+    size_t keep = r == PARSE_BAD ? in.len : used; /* all that may help to understand it */
+    keep = keep < room ? keep : room;
     memcpy(sc->handshake_text + sc->handshake_len, in.ptr, keep);
     sc->handshake_len = (uint8_t)(sc->handshake_len + keep);
     if (r == PARSE_MORE)
@@ -789,6 +790,10 @@ static void give_up(struct server_conn *sc, uint64_t timeout, struct span reason
 void server_conn_expire(struct server_conn *sc, uint64_t timeout)
 {
     char reason[REASON_TEXT];
+    /* After a failed send what was queued is dropped, and the end of the turn ends the connection:
+     * there is nothing to move, and that reason is the truer one. */
+    if (sc->stream.err != 0)
+        return;
     late_reason(sc, timeout, reason);
     if (sc->state == SERVER_CONN_DRAINING) {
         bool over = loop_now(up_of(sc)->loop) >= sc->drain_until;
