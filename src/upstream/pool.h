@@ -56,6 +56,13 @@ struct pool {
 must_check struct pool *pool_new(const struct conf_pool *conf, uint32_t index);
 void pool_free(struct pool *p);
 
+/** The hash of a key, of which only what the pool's hash tag leaves is hashed: it chooses the server
+ * on the ring. */
+static inline uint32_t pool_hash(const struct pool *p, struct span key)
+{
+    return p->hash(hash_tagged(key, p->tag));
+}
+
 /** A reference to the ring in force at `now`, for ring_release(): if an ejected server is due, it
  * is taken back first. NULL if memory is out: keep the old one. */
 must_check struct ring_version *pool_ring(struct pool *p, uint64_t now);

@@ -123,7 +123,7 @@ uint32_t upstream_route(struct upstream *up, struct span key)
         return 0;
     if (!upstream_sharded(up))
         return ring_pick(up->ring->ring, 0, upstream_random(up));
-    return ring_pick(up->ring->ring, p->hash(hash_tagged(key, p->tag)), 0);
+    return ring_pick(up->ring->ring, pool_hash(p, key), 0);
 }
 
 void upstream_no_server(struct upstream *up)
