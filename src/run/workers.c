@@ -26,6 +26,7 @@ struct worker {
     struct workers *all;
     unsigned index;
     pthread_t thread;
+    bool started; /* the thread was made */
     struct loop *loop;
     struct proxy *proxy;
     struct door *doors;
@@ -246,6 +247,20 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+static void start_thread(struct worker *w)
+{
+    int err = pthread_create(&w->thread, NULL, worker_main, w);
+    w->started = err == 0;
+    if (w->started)
+        return;
+    log_error("worker %u: can't start its thread: %s", w->index, strerror(err));
+    pthread_mutex_lock(&w->all->mutex);
+    w->all->running--;
+    w->all->failed++;
+    pthread_cond_broadcast(&w->all->started);
+    pthread_mutex_unlock(&w->all->mutex);
+}
+
 struct workers *workers_start(const struct workers_options *options)
 {
     struct workers *ws = calloc(1, sizeof(*ws) + options->count * sizeof(ws->workers[0]));
@@ -262,7 +277,7 @@ struct workers *workers_start(const struct workers_options *options)
         pthread_mutex_lock(&ws->mutex);
         ws->running++;
         pthread_mutex_unlock(&ws->mutex);
-        must(pthread_create(&w->thread, NULL, worker_main, w) == 0);
+        start_thread(w);
     }
     pthread_mutex_lock(&ws->mutex);
     while (ws->up + ws->failed < options->count)
@@ -291,7 +306,8 @@ void workers_stop(struct workers *ws)
 void workers_join(struct workers *ws)
 {
     for (unsigned i = 0; i < ws->options.count; i++)
-        pthread_join(ws->workers[i].thread, NULL);
+        if (ws->workers[i].started)
+            pthread_join(ws->workers[i].thread, NULL);
     for (unsigned i = 0; i < ws->options.count; i++)
         worker_close(&ws->workers[i]);
     pthread_cond_destroy(&ws->started);
