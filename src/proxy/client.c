@@ -150,8 +150,10 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
     enum parse r = c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, &v);
     *again = r == PARSE_DONE;
     if (r == PARSE_MORE) {
-        if (!keep_args(c))
+        if (!keep_args(c)) {
+            drop_args(c); /* or the next client's request would begin with them */
             client_fail(c, "no memory");
+        }
         return 0;
     }
     if (r == PARSE_BAD) {
