@@ -36,7 +36,7 @@ static bool read_line(struct options *o, char *line, char **errors)
 
 static void good(struct options *o, const char *text)
 {
-    char line[256];
+    static char line[256]; /* options point into the words of the command line */
     char *errors;
 
     snprintf(line, sizeof(line), "%s", text);
