@@ -101,12 +101,17 @@ int listen_open(const struct addr *at, const struct listen_options *opt, struct 
     return err;
 }
 
-void listen_close(int fd, const struct addr *at, const struct listen_path *path)
+void listen_unlink(const struct addr *at, const struct listen_path *path)
 {
     struct stat st;
     if (addr_is_unix(at) && path != NULL && lstat(at->u.un.sun_path, &st) == 0 &&
         S_ISSOCK(st.st_mode) && st.st_dev == path->dev && st.st_ino == path->ino)
         unlink(at->u.un.sun_path);
+}
+
+void listen_close(int fd, const struct addr *at, const struct listen_path *path)
+{
+    listen_unlink(at, path);
     close(fd);
 }
 

@@ -26,6 +26,9 @@ struct listen_path {
 must_check int listen_open(const struct addr *at, const struct listen_options *opt,
                            struct listen_path *path);
 
+/** Removes the path of a unix socket, if that is still the socket that was made. */
+void listen_unlink(const struct addr *at, const struct listen_path *path);
+
 /** Closes the fd and, for a unix socket, removes its path if that is still the socket that was
  * made. */
 void listen_close(int fd, const struct addr *at, const struct listen_path *path);

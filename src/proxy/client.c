@@ -28,14 +28,12 @@ static size_t backlog(const struct client *c)
     return c->parked + stream_pending(&c->stream);
 }
 
-/* ---- end
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- end ---- */
 
 /* From here on the requests that are still open belong to nobody. */
-static void leave_requests(struct client *c)
+static void leave_requests(struct client *c, enum client_state next)
 {
-    c->state = CLIENT_CLOSING;
+    c->state = next;
     while (c->first != NULL) {
         struct request *r = c->first;
         c->first = r->next;
@@ -48,7 +46,7 @@ static void leave_requests(struct client *c)
 
 static void finish(struct client *c)
 {
-    leave_requests(c);
+    leave_requests(c, CLIENT_FINISHING);
     stream_finish(&c->stream);
 }
 
@@ -64,12 +62,20 @@ void client_end(struct client *c)
 
 void client_fail(struct client *c, const char *why)
 {
-    if (c->state == CLIENT_CLOSING)
+    if (c->state >= CLIENT_FINISHING)
         return;
-    log_info("pool '%s': client %d closed with %u requests open: %s", pool_name(c),
-             c->stream.sock.fd, c->open, why);
+    log_info("pool '%s': closing client %u with %u requests open: %s", pool_name(c), c->id, c->open,
+             why);
     stat_add(&stats_of(c)->client_err, 1);
-    leave_requests(c);
+    leave_requests(c, CLIENT_CLOSING);
+    stream_close(&c->stream);
+}
+
+void client_cut(struct client *c)
+{
+    if (c->state != CLIENT_FINISHING || stream_pending(&c->stream) > 0)
+        return;
+    c->state = CLIENT_CLOSING;
     stream_close(&c->stream);
 }
 
@@ -77,6 +83,7 @@ static void on_closed(struct stream *s)
 {
     struct client *c = of_stream(s);
     struct proxy *px = c->front->px;
+    log_info("pool '%s': client %u is gone", pool_name(c), c->id);
     stat_sub(&stats_of(c)->client_connections, 1);
     stat_sub(&px->stats->curr_connections, 1);
     stat_add(&c->front->closed, 1);
@@ -88,8 +95,7 @@ static void on_closed(struct stream *s)
     slab_return(&px->client_slab, c);
 }
 
-/* ---- reading requests
- * --------------------------------------------------------------------------------------------- */
+/* ---- reading requests ---- */
 
 static bool may_read(const struct client *c)
 {
@@ -133,8 +139,7 @@ static void drop_args(struct client *c)
 /* Broken framing: nothing behind it can be read. */
 static void bad_framing(struct client *c, struct span reply)
 {
-    log_info("pool '%s': client %d sent a request that can't be framed", pool_name(c),
-             c->stream.sock.fd);
+    log_info("pool '%s': client %u sent a request that can't be framed", pool_name(c), c->id);
     stat_add(&stats_of(c)->client_err, 1);
     request_answer(c, reply);
     client_end(c);
@@ -179,7 +184,7 @@ static size_t on_data(struct stream *s, struct span in)
         used += read_one(c, span_from(in, used), used == 0, &again);
     if (c->state == CLIENT_OPEN && !may_read(c))
         stream_pause(s);
-    return c->state == CLIENT_CLOSING ? in.len : used;
+    return c->state >= CLIENT_FINISHING ? in.len : used;
 }
 
 static void on_ended(struct stream *s, int err)
@@ -231,15 +236,15 @@ int client_open(struct front *front, int fd)
     stat_add(&stats_of(c)->client_connections, 1);
     stat_add(&px->stats->curr_connections, 1);
     stat_add(&px->stats->total_connections, 1);
+    log_info("pool '%s': client %u came on descriptor %d", pool_name(c), c->id, fd);
     return 0;
 }
 
-/* ---- sending replies
- * ---------------------------------------------------------------------------------------------- */
+/* ---- sending replies ---- */
 
 void client_advance(struct client *c)
 {
-    while (c->first != NULL && c->state != CLIENT_CLOSING) {
+    while (c->first != NULL && c->state < CLIENT_FINISHING) {
         struct request *r = c->first;
         if (!chain_empty(&r->parked)) {
             c->parked -= r->parked.len;

@@ -2,13 +2,16 @@
 /* Unit client is one client connection: it reads requests, keeps the FIFO in which their replies
  * leave, and limits how much one client may have open.
  *
- *   OPEN -> ENDING -> CLOSING
+ *   OPEN -> ENDING -> FINISHING -> CLOSING
  *
- * OPEN     requests are read
- * ENDING   no more requests are read (QUIT, broken framing, the client's FIN, our stop); the
- * replies in the FIFO still go out, then the connection finishes CLOSING  the stream finishes or
- * closes; requests that were still open belong to nobody: their replies are swallowed. The memory
- * goes with the stream's `closed`. */
+ * OPEN       requests are read
+ * ENDING     no more requests are read (QUIT, broken framing, the client's FIN, our stop); the
+ *            replies in the FIFO still go out
+ * FINISHING  the last reply was queued: the stream sends it and waits for the client's FIN
+ * CLOSING    the stream closes
+ *
+ * From FINISHING on, requests that were still open belong to nobody: their replies are swallowed.
+ * The memory goes with the stream's `closed`. */
 #ifndef PROXY_CLIENT_H
 #define PROXY_CLIENT_H
 
@@ -51,11 +54,13 @@ struct proxy {
     struct timer check;   /* is the orderly end complete? */
     void (*stopped)(void *arg);
     void *stopped_arg;
+    uint64_t stopped_at; /* ms */
 };
 
 enum client_state {
     CLIENT_OPEN,
     CLIENT_ENDING,
+    CLIENT_FINISHING,
     CLIENT_CLOSING,
 };
 
@@ -88,6 +93,9 @@ void client_advance(struct client *c);
 
 /** Reads no more requests; closes behind the last reply. */
 void client_end(struct client *c);
+
+/** Ends the wait for the client's FIN if nothing is left to be sent, for when the process ends. */
+void client_cut(struct client *c);
 
 /** Closes at once, dropping what was not sent. `why` goes to the log. */
 void client_fail(struct client *c, const char *why);

@@ -6,8 +6,9 @@
 #include "proxy/client.h"
 #include "proxy/request.h"
 
-/* How often it is looked whether the orderly end is complete, ms. */
-enum { CHECK_MS = 5 };
+/* How often it is looked whether the orderly end is complete, and how long clients that have all
+ * their replies may take to see our FIN and send theirs, ms. */
+enum { CHECK_MS = 5, STOP_LINGER_MS = 250 };
 
 static bool upstreams_stopped(struct proxy *px)
 {
@@ -25,6 +26,11 @@ static bool upstreams_stopped(struct proxy *px)
 static void on_check(struct timer *t)
 {
     struct proxy *px = container_of(t, struct proxy, check);
+    if (loop_now(px->loop) - px->stopped_at >= STOP_LINGER_MS) {
+        LIST_FOREACH_SAFE (node, &px->clients) {
+            client_cut(container_of(node, struct client, link));
+        }
+    }
     if (list_empty(&px->clients) && upstreams_stopped(px))
         px->stopped(px->stopped_arg);
     else
@@ -118,6 +124,7 @@ void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)
 {
     px->stopped = done;
     px->stopped_arg = arg;
+    px->stopped_at = loop_now(px->loop);
     LIST_FOREACH_SAFE (node, &px->clients) {
         client_end(container_of(node, struct client, link));
     }

@@ -244,6 +244,8 @@ static bool start_split(struct client *c, const struct request_view *v, struct s
 
 bool request_start(struct client *c, const struct request_view *v, struct span in)
 {
+    log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
+              v->args->count, (size_t)c->open);
     switch (v->kind) {
     case REQUEST_NONE:
         return false;

@@ -52,6 +52,13 @@ bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors)
     return good;
 }
 
+void listeners_unlink(const struct listeners *ls)
+{
+    for (uint32_t i = 0; i < ls->count; i++)
+        if (ls->each[i].fd >= 0)
+            listen_unlink(&ls->each[i].at, &ls->each[i].path);
+}
+
 void listeners_close(struct listeners *ls)
 {
     for (uint32_t i = 0; i < ls->count; i++) {

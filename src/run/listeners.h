@@ -26,6 +26,10 @@ struct listeners {
  * open and returns false. */
 must_check bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors);
 
+/** Removes the paths of unix sockets that are still ours, and nothing else: for an end while threads
+ * still run. */
+void listeners_unlink(const struct listeners *ls);
+
 /** Closes all; removes the paths of unix sockets that are still ours. */
 void listeners_close(struct listeners *ls);
 

@@ -226,7 +226,7 @@ int run(const struct conf *conf, const struct conf_global *set, const char *prog
         }
         /* After a forced end threads still run, and use all of this. */
         if (p.workers != NULL && code != 0) {
-            listeners_close(&p.listeners);
+            listeners_unlink(&p.listeners);
             _exit(code);
         }
         control_close(&p.control);
