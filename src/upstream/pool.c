@@ -19,14 +19,14 @@ static struct ring_version *ring_version_new(struct pool *p, uint64_t number)
     v->number = number;
     v->retry_at = UINT64_MAX;
     for (uint32_t i = 0; i < p->server_count; i++) {
-        if (p->members[i].live)
+        if (p->live[i])
             v->live++;
         else if (p->servers[i].retry_at < v->retry_at)
             v->retry_at = p->servers[i].retry_at;
     }
     if (v->live == 0)
         return v;
-    v->ring = ring_build((enum dist_kind)p->conf->distribution, p->members, p->server_count);
+    v->ring = ring_source_build(p->source, p->live);
     if (v->ring == NULL) {
         free(v);
         return NULL;
@@ -63,8 +63,7 @@ static bool server_init(struct pool *p, uint32_t i)
     struct server *s = &p->servers[i];
     s->conf = &p->conf->servers[i];
     const struct conf_endpoint *at = &s->conf->at;
-    p->members[i] = (struct dist_member){
-        .name = span_str(s->conf->name), .weight = s->conf->weight, .live = true};
+    p->live[i] = true;
     if (at->path != NULL) {
         s->literal = true;
         return addr_unix(&s->addr, at->path);
@@ -73,11 +72,26 @@ static bool server_init(struct pool *p, uint32_t i)
     return true;
 }
 
+static struct ring_source *make_source(const struct conf_pool *conf)
+{
+    struct dist_member *members = calloc(conf->server_count, sizeof(*members));
+    if (members == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < conf->server_count; i++)
+        members[i] = (struct dist_member){.name = span_str(conf->servers[i].name),
+                                          .weight = conf->servers[i].weight};
+    struct ring_source *source =
+        ring_source_new((enum dist_kind)conf->distribution, members, conf->server_count);
+    free(members);
+    return source;
+}
+
 static bool pool_fill(struct pool *p)
 {
     p->servers = calloc(p->server_count, sizeof(*p->servers));
-    p->members = calloc(p->server_count, sizeof(*p->members));
-    if (p->servers == NULL || p->members == NULL)
+    p->live = calloc(p->server_count, sizeof(*p->live));
+    p->source = make_source(p->conf);
+    if (p->servers == NULL || p->live == NULL || p->source == NULL)
         return false;
     for (uint32_t i = 0; i < p->server_count; i++)
         if (!server_init(p, i))
@@ -115,7 +129,8 @@ void pool_free(struct pool *p)
     ring_release(p->ring);
     pthread_mutex_destroy(&p->mutex);
     free(p->servers);
-    free(p->members);
+    ring_source_free(p->source);
+    free(p->live);
     free(p);
 }
 
@@ -124,9 +139,9 @@ static bool readmit(struct pool *p, uint64_t now)
 {
     bool changed = false;
     for (uint32_t i = 0; i < p->server_count; i++) {
-        if (p->members[i].live || p->servers[i].retry_at > now)
+        if (p->live[i] || p->servers[i].retry_at > now)
             continue;
-        p->members[i].live = true;
+        p->live[i] = true;
         changed = true;
         log_warn("pool '%s': server '%s' is back on the ring", p->conf->name,
                  p->servers[i].conf->name);
@@ -153,9 +168,8 @@ bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now)
     bool ejected = false;
     pthread_mutex_lock(&p->mutex);
     uint32_t failures = atomic_fetch_add(&s->failures, 1) + 1;
-    if (auto_eject(p) && p->members[server].live &&
-        failures >= (uint64_t)p->conf->server_failure_limit) {
-        p->members[server].live = false;
+    if (auto_eject(p) && p->live[server] && failures >= (uint64_t)p->conf->server_failure_limit) {
+        p->live[server] = false;
         s->retry_at = now + (uint64_t)p->conf->server_retry_timeout;
         atomic_store(&s->failures, 0);
         ejected = publish(p);

@@ -46,7 +46,8 @@ struct pool {
     uint32_t index; /* among the pools */
     uint32_t server_count;
     struct server *servers;
-    struct dist_member *members; /* what rings are built of; `live` is behind the mutex */
+    struct ring_source *source; /* what rings are built of; behind the mutex */
+    bool *live;                 /* by server: is it on the ring? Behind the mutex */
     pthread_mutex_t mutex;
     struct ring_version *ring;    /* in force; behind the mutex */
     _Atomic uint64_t ring_number; /* of `ring` */

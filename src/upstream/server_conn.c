@@ -120,9 +120,7 @@ static const char *error_text(int err)
     return text == NULL ? "unknown" : text;
 }
 
-/* ---- gauges
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- gauges ---- */
 
 static void gauge_move(stat *s, uint64_t *shown, uint64_t now)
 {
@@ -157,9 +155,7 @@ static void on_account(struct turn_end *t)
     show_queues(container_of(t, struct server_conn, account));
 }
 
-/* ---- the FIFO
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- the FIFO ---- */
 
 /* Parts that were answered with an error because their time was over, and whose replies must still
  * be swallowed. */
@@ -252,9 +248,7 @@ bool server_conn_push_buf(struct server_conn *sc, struct part *part, struct buf 
     return good;
 }
 
-/* ---- end
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- end ---- */
 
 static void leave_slot(struct server_conn *sc)
 {
@@ -340,6 +334,9 @@ static void end_with(struct server_conn *sc, enum end end, const char *reason)
     if (end == END_ERROR || end == END_CONNECT || sc->part_count > 0)
         log_warn("pool '%s': connection to server ended with %u requests on it: %s",
                  pool_of(sc)->conf->name, sc->part_count, reason);
+    else
+        log_info("pool '%s': connection to server '%s' is closed", pool_of(sc)->conf->name,
+                 server_name(sc));
     fail_fifo(sc, span_str(reason));
     show_queues(sc);
     if (sc->connected) {
@@ -377,13 +374,12 @@ void server_conn_stop(struct server_conn *sc)
     end_with(sc, END_STOP, reason);
 }
 
-/* ---- coming up
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- coming up ---- */
 
 static void go_ready(struct server_conn *sc)
 {
     sc->state = SERVER_CONN_READY;
+    log_info("pool '%s': connected to server '%s'", pool_of(sc)->conf->name, server_name(sc));
     sc->slot->backoff = 0;
     sc->slot->retry_at = 0;
     if (!chain_empty(&sc->held))
@@ -535,9 +531,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     return sc;
 }
 
-/* ---- replies
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- replies ---- */
 
 /* Reads on in the replies of the handshake. Returns the bytes used; the state tells how it went. */
 static size_t read_handshake(struct server_conn *sc, struct span in)
@@ -656,9 +650,7 @@ static const struct stream_events events = {
     .closed = on_closed,
 };
 
-/* ---- late replies
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- late replies ---- */
 
 /* Puts a part that swallows in the place of `p`, which is then its owner's to be told. False if
  * memory is out. */
