@@ -113,7 +113,7 @@ static enum parse take_count(struct request_parser *p, const struct proto_sessio
     if (header > 0) {
         p->scan = 0;
     } else {
-        struct span line = {0};
+        struct span line = SPAN("");
         int64_t n = 0;
         enum parse got = take_header(p, in, &line);
         if (got == PARSE_BAD)
@@ -144,7 +144,7 @@ static enum parse bad_mark(struct request_view *out, struct buf *scratch, char g
 static enum parse take_length(struct request_parser *p, const struct proto_session *ses,
                               struct span in, struct buf *scratch, struct request_view *out)
 {
-    struct span line = {0};
+    struct span line = SPAN("");
     int64_t n = 0;
     enum parse got = take_header(p, in, &line);
     if (got == PARSE_BAD)

@@ -84,18 +84,6 @@ static bool join_sum(const struct part_reply *parts, uint32_t part_count, uint32
     return append_number(':', sum, pool, out);
 }
 
-static bool join_ok(const struct part_reply *parts, uint32_t part_count, struct chunk_pool *pool,
-                    struct chain *out, uint32_t *bad)
-{
-    for (uint32_t i = 0; i < part_count; i++) {
-        if (parts[i].bytes.len == 0 || parts[i].bytes.ptr[0] != '+') {
-            *bad = i;
-            return false;
-        }
-    }
-    return chain_append(out, pool, SPAN("+OK\r\n"));
-}
-
 /* What is left of the array that a part replied with. */
 struct values {
     struct span rest;
@@ -176,17 +164,32 @@ static bool join_values(const struct part_reply *parts, uint32_t part_count,
     return ok;
 }
 
+/* The first part whose reply is of another kind than its request has, even when another part
+ * failed: its server is out of step. UINT32_MAX if there is none. */
+static uint32_t odd_part(uint8_t join, const struct part_reply *parts, uint32_t part_count)
+{
+    char mark = join == CLASS_MGET ? '*' : (join == CLASS_MSET ? '+' : ':');
+    for (uint32_t i = 0; i < part_count; i++) {
+        bool replied = !parts[i].failed && !parts[i].error;
+        if (replied && (parts[i].bytes.len == 0 || parts[i].bytes.ptr[0] != mark))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
 bool redis_join(uint8_t join, const struct part_reply *parts, uint32_t part_count,
                 const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
                 struct chain *out, uint32_t *bad)
 {
-    *bad = UINT32_MAX;
+    *bad = odd_part(join, parts, part_count);
+    if (*bad != UINT32_MAX)
+        return false;
     for (uint32_t i = 0; i < part_count; i++)
         if (parts[i].failed || parts[i].error)
             return chain_append(out, pool, parts[i].bytes);
     if (join == CLASS_MGET)
         return join_values(parts, part_count, part_of, key_count, pool, out, bad);
     if (join == CLASS_MSET)
-        return join_ok(parts, part_count, pool, out, bad);
+        return chain_append(out, pool, SPAN("+OK\r\n"));
     return join_sum(parts, part_count, key_count, pool, out, bad);
 }
