@@ -171,12 +171,13 @@ static void answer_cross(struct client *c, const struct request_view *v)
 static uint32_t choose(struct upstream *up, const struct request_view *v, bool *cross)
 {
     uint32_t count = request_key_count(v);
+    enum intent intent = request_intent(v);
     *cross = false;
-    uint32_t server = upstream_route(up, count == 0 ? KEYLESS : request_key(v, 0));
+    uint32_t server = upstream_route(up, count == 0 ? KEYLESS : request_key(v, 0), intent);
     if (count < 2 || !upstream_sharded(up))
         return server;
     for (uint32_t i = 1; i < count && !*cross; i++)
-        *cross = upstream_route(up, request_key(v, i)) != server;
+        *cross = upstream_route(up, request_key(v, i), intent) != server;
     return server;
 }
 

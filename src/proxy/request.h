@@ -34,6 +34,12 @@ struct request {
  * span. */
 bool request_start(struct client *c, const struct request_view *v, struct span in);
 
+/** What it does with the keys it names. */
+static inline enum intent request_intent(const struct request_view *v)
+{
+    return v->write ? INTENT_WRITE : INTENT_READ;
+}
+
 /** Answers with these bytes, in its turn. */
 void request_answer(struct client *c, struct span reply);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/topology.h"
 
 static bool auto_eject(const struct pool *p)
 {
@@ -108,6 +109,7 @@ struct pool *pool_new(const struct conf_pool *conf, uint32_t index)
     p->conf = conf;
     p->index = index;
     p->server_count = conf->server_count;
+    p->topology = &topology_static;
     p->proto = conf->redis ? &proto_redis : &proto_memcache;
     p->settings = (struct proto_settings){.db = (uint32_t)conf->redis_db,
                                           .single_server = conf->server_count == 1};

@@ -37,9 +37,12 @@ struct ring_version {
     struct ring *ring;
 };
 
+struct topology;
+
 struct pool {
     const struct conf_pool *conf;
     const struct proto *proto;
+    const struct topology *topology;
     struct proto_settings settings;
     hash_fn *hash;
     struct span tag;

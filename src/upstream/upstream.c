@@ -58,8 +58,7 @@ struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats
     list_init(&up->all);
     list_init(&up->waiting);
     timer_init(&up->tick, on_tick);
-    up->ring = pool_ring(pool, loop_now(loop));
-    if (up->ring == NULL || !slots_init(up, stats, worker)) {
+    if (!pool->topology->start(up) || !slots_init(up, stats, worker)) {
         upstream_free(up);
         return NULL;
     }
@@ -70,7 +69,7 @@ void upstream_free(struct upstream *up)
 {
     must(upstream_idle(up));
     timer_stop(up->loop, &up->tick);
-    ring_release(up->ring);
+    up->pool->topology->stop(up);
     for (uint32_t i = 0; up->slots != NULL && i < up->pool->server_count; i++)
         free(up->slots[i].conns);
     free(up->slots);
@@ -97,33 +96,14 @@ uint32_t upstream_random(struct upstream *up)
     return (uint32_t)((up->random * 2685821657736338717u) >> 32);
 }
 
-static void take_ring(struct upstream *up)
-{
-    struct ring_version *v = pool_ring(up->pool, loop_now(up->loop));
-    if (v == NULL)
-        return;
-    ring_release(up->ring);
-    up->ring = v;
-}
-
 bool upstream_sharded(const struct upstream *up)
 {
-    return up->pool->server_count > 1 && up->pool->conf->distribution != DIST_random;
+    return up->pool->topology->sharded(up);
 }
 
-uint32_t upstream_route(struct upstream *up, struct span key)
+uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent)
 {
-    const struct pool *p = up->pool;
-    uint64_t number = atomic_load_explicit(&p->ring_number, memory_order_relaxed);
-    if (number != up->ring->number || up->ring->retry_at <= loop_now(up->loop))
-        take_ring(up);
-    if (up->ring->live == 0)
-        return SERVER_NONE;
-    if (p->server_count == 1)
-        return 0;
-    if (!upstream_sharded(up))
-        return ring_pick(up->ring->ring, 0, upstream_random(up));
-    return ring_pick(up->ring->ring, pool_hash(p, key), 0);
+    return up->pool->topology->route(up, key, intent);
 }
 
 void upstream_no_server(struct upstream *up)

@@ -19,6 +19,7 @@
 #include "stats/stats.h"
 #include "upstream/part.h"
 #include "upstream/pool.h"
+#include "upstream/topology.h"
 
 struct server_conn;
 
@@ -45,7 +46,7 @@ struct server_slot {
 struct upstream {
     struct pool *pool;
     struct loop *loop;
-    struct ring_version *ring; /* what it routes by; swapped when the pool's number moves on */
+    struct ring_version *ring; /* what the static topology routes by */
     struct pool_stats *stats;
     struct worker_stats *worker_stats;
     struct server_slot *slots;
@@ -57,8 +58,6 @@ struct upstream {
     char reason[REASON_TEXT];
 };
 
-enum { SERVER_NONE = UINT32_MAX };
-
 /** The worker's view of `pool`. NULL if memory is out. */
 must_check struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats *stats,
                                          unsigned worker);
@@ -66,8 +65,8 @@ must_check struct upstream *upstream_new(struct pool *pool, struct loop *loop, s
 /** Opens every connection now instead of with its first request. Failures are only logged. */
 void upstream_preconnect(struct upstream *up);
 
-/** The server for a key; SERVER_NONE if all servers are ejected. */
-uint32_t upstream_route(struct upstream *up, struct span key);
+/** The server for a key, by the pool's topology; SERVER_NONE if none can serve it now. */
+uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent);
 
 /** Must keys that a request names together be on one server? Not if servers are chosen at random.
  */
