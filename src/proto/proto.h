@@ -151,7 +151,8 @@ struct proto {
     bool (*error_cross)(struct buf *out, const struct request_view *v);
 
     /** Appends what a fresh server connection must be sent before any request, and says how many replies it will
-     * bring, and with what `expect`. Every one must be a success: see handshake_ok(). */
+     * bring, and with what `expect`. Every one must be a success: see handshake_ok(). UINT32_MAX if memory is out: then
+     * nothing may be sent on it. */
     uint32_t (*handshake)(const struct proto_settings *set, struct buf *out, uint8_t *expect);
     /** Was reply number `i` of the handshake (its first bytes, cut to a bound) a success? */
     bool (*handshake_ok)(uint32_t i, struct span reply);
