@@ -2,11 +2,13 @@
 /* Unit main reads the command line and the configuration, and hands over to run. */
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "conf/conf.h"
 #include "conf/options.h"
 #include "run/run.h"
 #include "stats/stats.h"
+#include "tool/ring_command.h"
 
 static void show_version(void)
 {
@@ -62,6 +64,8 @@ int main(int argc, char **argv)
     struct options o;
     int code = 1;
 
+    if (argc > 1 && strcmp(argv[1], "ring") == 0)
+        return ring_command(argc - 1, argv + 1);
     if (options_read(&o, argc, argv, stderr))
         code = show(&o) ? 0 : start(&o);
     options_free(&o);
