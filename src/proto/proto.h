@@ -39,7 +39,8 @@ struct request_parser {
 struct proto_settings {
     struct span password; /* redis_auth; len 0: none is set */
     uint32_t db;          /* redis_db */
-    bool single_server;   /* every key is on the one server: keys need not share a shard, nothing is split */
+    bool
+        single_server; /* every key is on the one server: keys need not share a shard, nothing is split */
 };
 
 /** What a protocol remembers of one client between requests. Zeroed when the client comes. */
@@ -54,7 +55,7 @@ enum request_kind {
     REQUEST_NONE,    /* read and answered by nothing (an empty line, *0) */
     REQUEST_LOCAL,   /* `reply` is the answer, made here */
     REQUEST_FORWARD, /* `wire` goes to one server, chosen by the keys, which must all be on it */
-    REQUEST_SPLIT,   /* keys may go to different servers: compose_part() for each, join() of the replies. When all
+    REQUEST_SPLIT, /* keys may go to different servers: compose_part() for each, join() of the replies. When all
                       * are on one server, `wire` is forwarded as it is. */
 };
 
@@ -70,17 +71,19 @@ enum { KEY_RANGES = 4 };
 /** One request as it was read. Spans point into the message, or into `scratch`; valid until the next parse. */
 struct request_view {
     enum request_kind kind;
-    uint32_t len;       /* bytes of the whole message; to be consumed */
-    bool write;         /* may change data (the intent for routing) */
-    bool quiet;         /* the client expects no reply: whatever comes is dropped, even an error of ours */
-    bool close;         /* after this reply the client's connection is closed and nothing behind it is read */
-    uint8_t expect;     /* for parse_reply(); protocol's own */
-    uint8_t join;       /* for compose_part() and join(); protocol's own */
-    uint8_t ranges;     /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
+    uint32_t len; /* bytes of the whole message; to be consumed */
+    bool write;   /* may change data (the intent for routing) */
+    bool quiet; /* the client expects no reply: whatever comes is dropped, even an error of ours */
+    bool
+        close; /* after this reply the client's connection is closed and nothing behind it is read */
+    uint8_t expect; /* for parse_reply(); protocol's own */
+    uint8_t join;   /* for compose_part() and join(); protocol's own */
+    uint8_t
+        ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
-    struct span wire;   /* what to send: the message itself, or its canonical form in scratch */
-    struct span reply;  /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
-    const char *base;   /* where the message begins: what args are relative to */
+    struct span wire;  /* what to send: the message itself, or its canonical form in scratch */
+    struct span reply; /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
+    const char *base;  /* where the message begins: what args are relative to */
     const struct args *args;
 };
 
@@ -95,12 +98,13 @@ struct span request_key(const struct request_view *v, uint32_t i);
 struct reply_parser {
     uint64_t left;   /* bytes of a body still to come, line end included */
     uint64_t number; /* a length that is being read */
-    void *stack;     /* redis: counts of the open nested arrays, when deeper than a few; freed by reply_reset() */
+    void *
+        stack; /* redis: counts of the open nested arrays, when deeper than a few; freed by reply_reset() */
     uint32_t depth;
     uint32_t counts[4];
     uint8_t state;
     uint8_t type;
-    bool error;      /* the reply is an error line of the server's; valid once PARSE_DONE was said */
+    bool error; /* the reply is an error line of the server's; valid once PARSE_DONE was said */
     bool negative;
     uint8_t matched; /* bytes of a line's beginning that were matched so far */
     char head[24];   /* the beginning of a line, kept to recognise it when it comes in pieces */
@@ -108,9 +112,10 @@ struct reply_parser {
 
 /** How the reply of a part of a split request ended. */
 struct part_reply {
-    struct span bytes; /* the server's reply, whole; or, if `failed`, an error line of ours made by error() */
-    bool failed;       /* no reply came: dead server, timeout */
-    bool error;        /* the server answered with an error */
+    struct span
+        bytes; /* the server's reply, whole; or, if `failed`, an error line of ours made by error() */
+    bool failed; /* no reply came: dead server, timeout */
+    bool error;  /* the server answered with an error */
 };
 
 struct proto {
