@@ -36,7 +36,7 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     struct MHD_Response *r = MHD_create_response_from_buffer(body.len, (void *)body.ptr, mode);
     if (r == NULL) {
         if (mode == MHD_RESPMEM_MUST_FREE)
-            free((void *)body.ptr);
+            free((void *)body.ptr); /* NOLINT: literals come with MHD_RESPMEM_PERSISTENT */
         return MHD_NO;
     }
     enum MHD_Result done = MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);

@@ -40,7 +40,7 @@ static void on_check(struct timer *t)
 static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stats *stats,
                         unsigned worker)
 {
-    uint32_t servers = 0;
+    uint32_t servers = 1; /* an allocation of nothing may look like a failure */
     for (uint32_t i = 0; i < px->front_count; i++) {
         struct upstream *up = upstream_new(pools[i], px->loop, stats, worker);
         if (up == NULL)

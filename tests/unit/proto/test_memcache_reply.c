@@ -105,8 +105,8 @@ static void test_errors(void **state)
         SPAN("SERVER_ERROR\r\n"),
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-        for (uint8_t expect = EXPECT_NOTHING; expect <= EXPECT_VALUES; expect++)
-            check(&(struct wanted){lines[i], expect, true});
+        for (int expect = EXPECT_NOTHING; expect <= EXPECT_VALUES; expect++)
+            check(&(struct wanted){lines[i], (uint8_t)expect, true});
     }
 }
 
