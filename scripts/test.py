@@ -244,7 +244,8 @@ def stage_chroot():
 
 
 # The part of the integration tests that runs under TSan in every `./dev test`.
-TSAN_TESTS = ["test_harness.py"]
+TSAN_TESTS = ["test_harness.py", "test_redis_commands.py", "test_memcache_commands.py",
+              "test_stats.py", "test_signals_logs.py"]
 
 # One row a stage: name, function, whether a plain `./dev test` runs it, help.
 STAGES = [
