@@ -2,6 +2,7 @@
 #include "proxy/client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,7 @@ static void leave_requests(struct client *c, enum client_state next)
         c->first = r->next;
         request_orphan(r);
     }
+    list_unlink(&c->waiter.link);
     c->last = NULL;
     c->open = 0;
     c->parked = 0;
@@ -97,9 +99,15 @@ static void on_closed(struct stream *s)
 
 /* ---- reading requests ---- */
 
+static uint64_t output_soft(const struct client *c)
+{
+    return (uint64_t)c->front->up->pool->conf->client_output_soft;
+}
+
 static bool may_read(const struct client *c)
 {
-    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < CLIENT_OUTPUT_SOFT;
+    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < output_soft(c) &&
+           !list_linked(&c->waiter.link);
 }
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
@@ -107,8 +115,33 @@ static bool may_read(const struct client *c)
 static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        backlog(c) <= CLIENT_OUTPUT_SOFT / 2)
+        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link))
         stream_resume(&c->stream);
+}
+
+static void on_go(struct waiter *w, bool late)
+{
+    struct client *c = container_of(w, struct client, waiter);
+    c->late = late;
+    read_on(c);
+}
+
+void client_wait(struct client *c, uint32_t server)
+{
+    struct upstream *up = c->front->up;
+    /* Who was let go and finds it busy again has waited since the first time. */
+    if (c->waiter.since == 0)
+        c->waiter.since = loop_now(up->loop);
+    upstream_wait(up, server, c->id, &c->waiter);
+}
+
+bool client_may_queue(struct client *c)
+{
+    if (backlog(c) <= (uint64_t)c->front->up->pool->conf->client_output_limit)
+        return true;
+    stat_add(&stats_of(c)->client_overflow, 1);
+    client_fail(c, "it does not read its replies (client_output_limit)");
+    return false;
 }
 
 /* The message came only in part: its arguments so far go with the client, and the worker takes a
@@ -145,6 +178,22 @@ static void bad_framing(struct client *c, struct span reply)
     client_end(c);
 }
 
+static uint64_t request_max(const struct client *c)
+{
+    return (uint64_t)c->front->up->pool->conf->max_request_size;
+}
+
+/* The error line for a request that is larger than that. */
+static struct span too_large(struct client *c)
+{
+    struct buf *line = &c->front->px->compose;
+    char reason[REASON_TEXT];
+    snprintf(reason, sizeof(reason), "request is too large (max_request_size is %llu bytes)",
+             (unsigned long long)request_max(c));
+    buf_clear(line);
+    return c->front->proto->error(line, span_str(reason)) ? buf_span(line) : SPAN("");
+}
+
 /* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
  * taken away. */
 static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
@@ -158,6 +207,10 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
         if (!keep_args(c)) {
             drop_args(c); /* or the next client's request would begin with them */
             client_fail(c, "no memory");
+        } else if (in.len > request_max(c)) {
+            bad_framing(c, too_large(c));
+            drop_args(c);
+            return in.len;
         }
         return 0;
     }
@@ -166,13 +219,23 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
         drop_args(c);
         return in.len;
     }
-    bool taken = request_start(c, &v, whole_input ? in : (struct span){0});
+    if (v.len > request_max(c))
+        v = (struct request_view){.kind = REQUEST_LOCAL,
+                                  .len = v.len,
+                                  .quiet = v.quiet,
+                                  .reply = too_large(c),
+                                  .args = v.args};
+    enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};
     drop_args(c);
+    *again = fate == REQUEST_STARTED;
+    if (fate == REQUEST_WAITS)
+        return 0;
+    c->waiter.since = 0;
+    c->late = false;
     if (v.close)
         client_end(c);
-    *again = !taken;
-    return taken ? 0 : v.len;
+    return fate == REQUEST_TAKEN ? 0 : v.len;
 }
 
 static size_t on_data(struct stream *s, struct span in)
@@ -232,6 +295,8 @@ int client_open(struct front *front, int fd)
     c->front = front;
     c->session.settings = &front->up->pool->settings;
     c->id = px->next_id++;
+    c->waiter.go = on_go;
+    list_init(&c->waiter.link);
     list_append(&px->clients, &c->link);
     stat_add(&stats_of(c)->client_connections, 1);
     stat_add(&px->stats->curr_connections, 1);

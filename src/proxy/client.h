@@ -77,12 +77,13 @@ struct client {
     uint32_t open; /* requests in the FIFO */
     uint32_t id;
     enum client_state state;
+    struct waiter
+        waiter; /* in a server's line: the request at the front of the input waits there */
+    bool late;  /* ... and has waited for too long */
 };
 
 enum {
     CLIENT_OPEN_MAX = 1024, /* open requests of one client */
-    CLIENT_OUTPUT_SOFT =
-        1024 * 1024, /* bytes unsent and parked: above it no further request is read */
 };
 
 /** A client over an accepted fd. 0 or a negative errno (the fd is still the caller's). */
@@ -90,6 +91,13 @@ must_check int client_open(struct front *front, int fd);
 
 /** The head of the FIFO may have become whole: sends all replies whose turn it is. */
 void client_advance(struct client *c);
+
+/** A reply begins: closes the client if too many before it wait to be read. False: it did. */
+bool client_may_queue(struct client *c);
+
+/** Puts the client into the line of a connection that is busy: its request stays at the front of the
+ * input until it is its turn. */
+void client_wait(struct client *c, uint32_t server);
 
 /** Reads no more requests; closes behind the last reply. */
 void client_end(struct client *c);

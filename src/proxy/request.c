@@ -104,13 +104,16 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     struct client *c = r->client;
     (void)error;
     bool good = true;
+    bool begins = !r->streamed && chain_empty(&r->parked);
     if (c == NULL || r->quiet)
         good = true; /* nobody waits for it */
+    else if (begins && !client_may_queue(c))
+        good = true; /* it is closed */
     else if (c->first == r)
         good = stream_write(&c->stream, piece);
     else
         good = request_park(r, piece);
-    r->streamed = r->streamed || (c != NULL && c->first == r);
+    r->streamed = r->streamed || (r->client != NULL && c->first == r);
     if (!good)
         client_fail(c, "no memory for a reply");
     if (last)
@@ -182,14 +185,14 @@ static uint32_t choose(struct upstream *up, const struct request_view *v, bool *
 }
 
 /* Sends the whole request to one server. `in` as in request_start(). */
-static bool send_whole(struct client *c, const struct request_view *v, uint32_t server,
-                       struct span in)
+static enum request_fate send_whole(struct client *c, const struct request_view *v, uint32_t server,
+                                    struct span in)
 {
     struct upstream *up = c->front->up;
     struct request *r = request_new(c, v->quiet);
     if (r == NULL) {
         no_memory(c);
-        return false;
+        return REQUEST_STARTED;
     }
     r->part.on = &events;
     r->part.expect = v->expect;
@@ -201,38 +204,61 @@ static bool send_whole(struct client *c, const struct request_view *v, uint32_t 
     buf_free(&linked);
     if (!good)
         request_fail(r, span_str(up->reason));
-    return taken;
+    return taken ? REQUEST_TAKEN : REQUEST_STARTED;
 }
 
-static bool forward(struct client *c, const struct request_view *v, struct span in)
+/* Does the request have to wait because the server is busy? One that has waited for too long is
+ * answered instead. */
+static bool held_back(struct client *c, const struct request_view *v, uint32_t server,
+                      enum request_fate *fate)
+{
+    struct upstream *up = c->front->up;
+    if (!upstream_busy(up, server, c->id))
+        return false;
+    *fate = c->late ? REQUEST_STARTED : REQUEST_WAITS;
+    if (c->late) {
+        upstream_late(up, server);
+        answer_error(c, v, span_str(up->reason));
+    } else {
+        client_wait(c, server);
+    }
+    return true;
+}
+
+static enum request_fate forward(struct client *c, const struct request_view *v, struct span in)
 {
     struct upstream *up = c->front->up;
     bool cross;
+    enum request_fate fate = REQUEST_STARTED;
     uint32_t server = choose(up, v, &cross);
     if (server == SERVER_NONE) {
         upstream_no_server(up);
         answer_error(c, v, span_str(up->reason));
     } else if (cross) {
         answer_cross(c, v);
-    } else {
-        return send_whole(c, v, server, in);
+    } else if (!held_back(c, v, server, &fate)) {
+        fate = send_whole(c, v, server, in);
     }
-    return false;
+    return fate;
 }
 
-static bool start_split(struct client *c, const struct request_view *v, struct span in)
+/* Starts a request over several servers, or over one if all its keys are there. */
+static enum request_fate start_split(struct client *c, const struct request_view *v, struct span in)
 {
     struct proxy *px = c->front->px;
     struct upstream *up = c->front->up;
     bool memory;
+    enum request_fate fate = REQUEST_STARTED;
     uint32_t parts = split_route(c, v, &memory);
     if (!memory) {
         answer_error(c, v, SPAN("Cannot allocate memory"));
     } else if (parts == 0) {
         upstream_no_server(up);
         answer_error(c, v, span_str(up->reason));
+    } else if (held_back(c, v, split_busiest(c), &fate)) {
+        return fate;
     } else if (parts == 1) {
-        return send_whole(c, v, px->shards[0], in);
+        fate = send_whole(c, v, px->shards[0], in);
     } else {
         struct request *r = request_new(c, v->quiet);
         if (r == NULL)
@@ -240,24 +266,45 @@ static bool start_split(struct client *c, const struct request_view *v, struct s
         else
             split_start(r, v, parts);
     }
-    return false;
+    return fate;
 }
 
-bool request_start(struct client *c, const struct request_view *v, struct span in)
+/* Starts a request that is for all servers. */
+static enum request_fate start_broadcast(struct client *c, const struct request_view *v,
+                                         struct span in)
+{
+    const struct upstream *up = c->front->up;
+    enum request_fate fate = REQUEST_STARTED;
+    for (uint32_t i = 0; i < up->pool->server_count; i++)
+        if (held_back(c, v, i, &fate))
+            return fate;
+    if (up->pool->server_count == 1)
+        return send_whole(c, v, 0, in);
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL)
+        no_memory(c);
+    else
+        split_broadcast(r, v);
+    return fate;
+}
+
+enum request_fate request_start(struct client *c, const struct request_view *v, struct span in)
 {
     log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
               v->args->count, (size_t)c->open);
     switch (v->kind) {
     case REQUEST_NONE:
-        return false;
+        return REQUEST_STARTED;
     case REQUEST_LOCAL:
         if (!v->quiet)
             request_answer(c, v->reply);
-        return false;
+        return REQUEST_STARTED;
     case REQUEST_FORWARD:
         return forward(c, v, in);
     case REQUEST_SPLIT:
         return start_split(c, v, in);
+    case REQUEST_BROADCAST:
+        return start_broadcast(c, v, in);
     }
     never("a kind of request that does not exist");
 }

@@ -29,10 +29,16 @@ struct request {
     bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
 };
 
+enum request_fate {
+    REQUEST_STARTED,
+    REQUEST_TAKEN, /* ... and its bytes were taken away from the input, which is changed */
+    REQUEST_WAITS, /* nothing happened: the client stands in a busy server's line */
+};
+
 /** Carries out one request that was read. `in` is the input it is at the front of, if its bytes may
- * be taken from there (then true is returned when they were: the input is changed), else an empty
- * span. */
-bool request_start(struct client *c, const struct request_view *v, struct span in);
+ * be taken from there, else an empty span. */
+must_check enum request_fate request_start(struct client *c, const struct request_view *v,
+                                           struct span in);
 
 /** What it does with the keys it names. */
 static inline enum intent request_intent(const struct request_view *v)

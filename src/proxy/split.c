@@ -82,6 +82,16 @@ static void count_parked(struct split *s, size_t more, size_t less)
         s->request->client->parked += more - less;
 }
 
+uint32_t split_busiest(const struct client *c)
+{
+    const struct proxy *px = c->front->px;
+    const struct upstream *up = c->front->up;
+    for (uint32_t i = 0; i < up->pool->server_count; i++)
+        if (px->part_index[i] != UINT32_MAX && upstream_busy(up, i, c->id))
+            return i;
+    return px->shards[0];
+}
+
 static void finish(struct split *s)
 {
     struct request *r = s->request;
@@ -161,21 +171,24 @@ static void on_failed(struct part *part, struct span reason)
 
 static const struct part_events events = {.reply = on_reply, .failed = on_failed};
 
-static struct split *split_new(struct request *r, const struct request_view *v, uint32_t parts)
+static struct split *split_new(struct request *r, const struct request_view *v, uint32_t keys,
+                               uint32_t parts)
 {
-    uint32_t keys = request_key_count(v);
     struct split *s =
-        calloc(1, sizeof(*s) + parts * sizeof(s->pieces[0]) + (size_t)keys * sizeof(s->part_of[0]));
+        calloc(1, sizeof(*s) + (size_t)parts * sizeof(s->pieces[0]) + (size_t)keys * sizeof(s->part_of[0]));
     if (s == NULL)
         return NULL;
     s->request = r;
     s->count = parts;
+    s->left = parts;
     s->key_count = keys;
     s->join = v->join;
     s->part_of = (uint16_t *)(void *)&s->pieces[parts];
+    uint8_t expect = r->client->front->proto->part_expect(v);
     for (uint32_t i = 0; i < parts; i++) {
         s->pieces[i].split = s;
         s->pieces[i].part.on = &events;
+        s->pieces[i].part.expect = expect;
         list_init(&s->pieces[i].part.link);
     }
     return s;
@@ -203,13 +216,19 @@ static uint32_t *order_keys(struct proxy *px, struct split *s, uint32_t *ends, u
     return order;
 }
 
+/* The piece could not be sent. That does not finish the request: others are still to be sent. */
+static void not_sent(struct piece *p, struct span reason)
+{
+    piece_error(p, reason);
+    p->split->left--;
+}
+
 static void send_piece(struct client *c, struct piece *p, const struct request_view *v,
                        uint32_t server, const uint32_t *order, uint32_t count)
 {
     struct upstream *up = c->front->up;
     struct buf *wire = &c->front->px->compose;
     buf_clear(wire);
-    p->part.expect = c->front->proto->part_expect(v);
     bool good = c->front->proto->compose_part(v, order, count, wire);
     if (!good)
         piece_error(p, SPAN("Cannot allocate memory"));
@@ -217,17 +236,15 @@ static void send_piece(struct client *c, struct piece *p, const struct request_v
         good = upstream_send_buf(up, server, c->id, &p->part, wire);
     else
         good = upstream_send(up, server, c->id, &p->part, buf_span(wire));
-    if (!good) {
-        piece_error(p, span_str(up->reason));
-        p->split->left--;
-    }
+    if (!good)
+        not_sent(p, span_str(up->reason));
 }
 
 void split_start(struct request *r, const struct request_view *v, uint32_t parts)
 {
     struct client *c = r->client;
     struct proxy *px = r->px;
-    struct split *s = parts <= UINT16_MAX ? split_new(r, v, parts) : NULL;
+    struct split *s = parts <= UINT16_MAX ? split_new(r, v, request_key_count(v), parts) : NULL;
     uint32_t *ends = calloc((size_t)parts * 2, sizeof(*ends));
     if (s == NULL || ends == NULL) {
         free(s);
@@ -236,7 +253,6 @@ void split_start(struct request *r, const struct request_view *v, uint32_t parts
         return;
     }
     r->split = s;
-    s->left = parts;
     uint32_t *servers = ends + parts;
     const uint32_t *order = order_keys(px, s, ends, servers);
     stat_add(&c->front->up->stats->fragments, parts);
@@ -246,6 +262,25 @@ void split_start(struct request *r, const struct request_view *v, uint32_t parts
         begin = ends[i];
     }
     free(ends);
+    if (s->left == 0)
+        finish(s);
+}
+
+void split_broadcast(struct request *r, const struct request_view *v)
+{
+    struct client *c = r->client;
+    struct upstream *up = c->front->up;
+    uint32_t parts = up->pool->server_count;
+    struct split *s = split_new(r, v, 0, parts);
+    if (s == NULL) {
+        request_fail(r, SPAN("Cannot allocate memory"));
+        return;
+    }
+    r->split = s;
+    stat_add(&up->stats->fragments, parts);
+    for (uint32_t i = 0; i < parts; i++)
+        if (!upstream_send(up, i, c->id, &s->pieces[i].part, v->wire))
+            not_sent(&s->pieces[i], span_str(up->reason));
     if (s->left == 0)
         finish(s);
 }

@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 
+/* Bytes not yet taken by the kernel: above HIGH_WATER clients wait, at LOW_WATER they go on. */
+enum { HIGH_WATER = 4 * 1024 * 1024, LOW_WATER = 1024 * 1024 };
 /* Waits after failed attempts to connect, ms: none, then from FIRST doubling to LAST. */
 enum { BACKOFF_FIRST = 50, BACKOFF_LAST = 1000 };
 /* What is kept of a handshake reply, to judge it and to show it. */
@@ -150,9 +152,29 @@ static void show_queues(struct server_conn *sc)
                sc->part_bytes - in_bytes);
 }
 
+static size_t unsent(const struct server_conn *sc)
+{
+    return stream_pending(&sc->stream) + sc->held.len;
+}
+
+bool server_conn_busy(const struct server_conn *sc)
+{
+    return unsent(sc) > HIGH_WATER || sc->part_count >= (uint64_t)pool_of(sc)->conf->max_in_flight;
+}
+
+/* Far enough below what makes it busy that waiters do not come and go for each reply. */
+static bool relaxed(const struct server_conn *sc)
+{
+    return unsent(sc) <= LOW_WATER &&
+           sc->part_count <= (uint64_t)pool_of(sc)->conf->max_in_flight / 2;
+}
+
 static void on_account(struct turn_end *t)
 {
-    show_queues(container_of(t, struct server_conn, account));
+    struct server_conn *sc = container_of(t, struct server_conn, account);
+    show_queues(sc);
+    if (sc->slot != NULL && !list_empty(&sc->slot->line) && relaxed(sc))
+        upstream_release(sc->slot);
 }
 
 /* ---- the FIFO ---- */
@@ -252,9 +274,13 @@ bool server_conn_push_buf(struct server_conn *sc, struct part *part, struct buf 
 
 static void leave_slot(struct server_conn *sc)
 {
-    if (sc->slot != NULL)
-        sc->slot->conn = NULL;
+    struct conn_slot *slot = sc->slot;
     sc->slot = NULL;
+    if (slot == NULL)
+        return;
+    slot->conn = NULL;
+    /* Who waited for it goes on to the next connection, or is told that there is none. */
+    upstream_release(slot);
 }
 
 /* After a failed attempt the slot rests: not at all at first, then longer and longer, with jitter

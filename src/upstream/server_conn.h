@@ -41,6 +41,10 @@ must_check struct server_conn *server_conn_open(struct server_slot *server, stru
 must_check bool server_conn_push(struct server_conn *sc, struct part *part, struct span wire);
 must_check bool server_conn_push_buf(struct server_conn *sc, struct part *part, struct buf *wire);
 
+/** Has it so much to do that one more request should wait? And has it so little that waiters may go
+ * on? */
+bool server_conn_busy(const struct server_conn *sc);
+
 /** The connection that is linked into upstream.waiting at `node`. */
 struct server_conn *server_conn_of_waiting(struct list *node);
 struct server_conn *server_conn_of_all(struct list *node);

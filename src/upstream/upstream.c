@@ -15,12 +15,28 @@ static uint32_t conns_per_server(const struct upstream *up)
     return (uint32_t)up->pool->conf->server_connections;
 }
 
+/* Lets those go who have waited for too long; they stand in front. */
+static void expire_line(struct conn_slot *slot, uint64_t now, int64_t timeout)
+{
+    while (!list_empty(&slot->line)) {
+        struct waiter *w = LIST_FIRST(&slot->line, struct waiter, link);
+        if (now - w->since < (uint64_t)timeout)
+            return;
+        list_unlink(&w->link);
+        w->go(w, true);
+    }
+    list_unlink(&slot->lined);
+}
+
 static void on_tick(struct timer *t)
 {
     struct upstream *up = container_of(t, struct upstream, tick);
     int64_t timeout = up->pool->conf->timeout;
     LIST_FOREACH_SAFE (node, &up->waiting) {
         server_conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
+    }
+    LIST_FOREACH_SAFE (node, &up->lines) {
+        expire_line(container_of(node, struct conn_slot, lined), loop_now(up->loop), timeout);
     }
     if (!list_empty(&up->waiting))
         timer_start(up->loop, t, TICK_MS);
@@ -40,6 +56,10 @@ static bool slots_init(struct upstream *up, struct stats *stats, unsigned worker
         slot->conns = calloc(conns_per_server(up), sizeof(*slot->conns));
         if (slot->conns == NULL)
             return false;
+        for (uint32_t k = 0; k < conns_per_server(up); k++) {
+            list_init(&slot->conns[k].line);
+            list_init(&slot->conns[k].lined);
+        }
     }
     return true;
 }
@@ -57,6 +77,7 @@ struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats
     up->random = (uint64_t)time(NULL) * 2654435761u + ((uint64_t)worker << 32) + pool->index + 1;
     list_init(&up->all);
     list_init(&up->waiting);
+    list_init(&up->lines);
     timer_init(&up->tick, on_tick);
     if (!pool->topology->start(up) || !slots_init(up, stats, worker)) {
         upstream_free(up);
@@ -127,6 +148,43 @@ static struct server_conn *conn_for(struct upstream *up, uint32_t server, uint32
     if (sc == NULL)
         snprintf(up->reason, sizeof(up->reason), "%s", slot->reason);
     return sc;
+}
+
+static struct conn_slot *slot_for(const struct upstream *up, uint32_t server, uint32_t keep)
+{
+    return &up->slots[server].conns[keep % conns_per_server(up)];
+}
+
+bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep)
+{
+    const struct server_conn *sc = slot_for(up, server, keep)->conn;
+    return sc != NULL && server_conn_busy(sc);
+}
+
+void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w)
+{
+    struct conn_slot *slot = slot_for(up, server, keep);
+    list_append(&slot->line, &w->link);
+    if (!list_linked(&slot->lined))
+        list_append(&up->lines, &slot->lined);
+}
+
+void upstream_late(struct upstream *up, uint32_t server)
+{
+    snprintf(up->reason, sizeof(up->reason), "Connection timed out (server '%s' is busy, %lld ms)",
+             up->pool->servers[server].conf->name, (long long)up->pool->conf->timeout);
+}
+
+void upstream_release(struct conn_slot *slot)
+{
+    struct list line;
+    list_move(&line, &slot->line);
+    list_unlink(&slot->lined);
+    while (!list_empty(&line)) {
+        struct waiter *w = LIST_FIRST(&line, struct waiter, link);
+        list_unlink(&w->link);
+        w->go(w, false);
+    }
 }
 
 static bool no_memory(struct upstream *up)

@@ -26,6 +26,17 @@ struct server_conn;
 /* Reasons are texts for clients, cut to this. */
 enum { REASON_TEXT = 256 };
 
+/** Somebody whose request has to wait because the connection it needs has enough to do. Embedded in
+ * its owner; list_init(&w->link) before first use; linked while it waits, and the owner may unlink it
+ * at any time. */
+struct waiter {
+    struct list link; /* in the line of a connection slot */
+    uint64_t since;   /* ms: when it began to wait; set by the owner */
+    /** Its turn has come, or (`late`) it has waited for longer than the pool's timeout. It is out of the
+     * line then. */
+    void (*go)(struct waiter *w, bool late);
+};
+
 /** One of the `server_connections` of a server: at most one connection lives in it, one attempt at
  * a time. */
 struct conn_slot {
@@ -33,6 +44,8 @@ struct conn_slot {
     uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
     uint32_t backoff;         /* ms: the last wait */
     char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
+    struct list line;         /* waiters, the longest waiting first */
+    struct list lined;        /* in upstream.lines while the line is not empty */
 };
 
 /** A server as one worker sees it. */
@@ -52,6 +65,7 @@ struct upstream {
     struct server_slot *slots;
     struct list all;     /* every server connection */
     struct list waiting; /* those with parts in their FIFO: the tick looks at them */
+    struct list lines;   /* slots in whose line somebody waits */
     struct timer tick;   /* runs only while something waits */
     uint64_t random;     /* state of the generator of the random distribution and of jitter */
     bool stopping;       /* nothing is opened any more */
@@ -71,6 +85,19 @@ uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent
 /** Must keys that a request names together be on one server? Not if servers are chosen at random.
  */
 bool upstream_sharded(const struct upstream *up);
+
+/** Has the connection that upstream_send() would use so much to do that one more request should wait?
+ * A request is never refused for it: who does not ask does not wait. */
+bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep);
+
+/** Puts `w` at the end of that connection's line. */
+void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w);
+
+/** Sets up->reason for one who has waited for too long in the line of this server. */
+void upstream_late(struct upstream *up, uint32_t server);
+
+/** Lets everybody in the slot's line go on. */
+void upstream_release(struct conn_slot *slot);
 
 /** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `keep`
  * chooses among several connections: the same number, the same connection. `part->on` and

@@ -21,6 +21,9 @@
 #include "stats/stats.h"
 #include "upstream/pool.h"
 
+/* The default of client_output_soft. */
+enum { CLIENT_OUTPUT_SOFT = 1048576 };
+
 enum { RIG_POOLS = 3, RIG_SERVERS = 8 };
 
 struct rig;
