@@ -2,6 +2,7 @@
 #include "io/listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -97,6 +98,25 @@ int listen_open(const struct addr *at, const struct listen_options *opt, struct 
     int err = bind_and_listen(fd, at, opt, path);
     if (err == 0)
         return fd;
+    close(fd);
+    return err;
+}
+
+int listen_give(const struct addr *at, const struct listen_path *path, uid_t uid, gid_t gid)
+{
+    if (!addr_is_unix(at))
+        return 0;
+    /* The descriptor holds on to what is looked at, so that nobody can exchange it in between. */
+    int fd = open(at->u.un.sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct stat st;
+    int err = 0;
+    if (fstat(fd, &st) != 0)
+        err = -errno;
+    else if (st.st_dev == path->dev && st.st_ino == path->ino &&
+             fchownat(fd, "", uid, gid, AT_EMPTY_PATH) != 0)
+        err = -errno;
     close(fd);
     return err;
 }

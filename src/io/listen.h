@@ -26,6 +26,11 @@ struct listen_path {
 must_check int listen_open(const struct addr *at, const struct listen_options *opt,
                            struct listen_path *path);
 
+/** Gives the path of a unix socket to a user and group, if that is still the socket that was made;
+ * anything else, TCP too, is left alone. 0 or a negative errno. */
+must_check int listen_give(const struct addr *at, const struct listen_path *path, uid_t uid,
+                           gid_t gid);
+
 /** Removes the path of a unix socket, if that is still the socket that was made. */
 void listen_unlink(const struct addr *at, const struct listen_path *path);
 

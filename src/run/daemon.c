@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 /* To the process that waits for us; -1 in the foreground. A process becomes a daemon once, so there
  * is one. */
 static int ready_fd = -1;
@@ -122,6 +124,13 @@ int pid_file_write(const char *path)
     return err;
 }
 
+/* A process that became another user may not be allowed to any more. */
+static void remove_file(const char *path)
+{
+    if (unlink(path) != 0 && errno != ENOENT)
+        log_warn("can't remove pid file '%s': %s", path, strerror(errno));
+}
+
 void pid_file_remove(const char *path)
 {
     char text[PID_TEXT] = "";
@@ -133,5 +142,5 @@ void pid_file_remove(const char *path)
         text[0] = '\0';
     fclose(file);
     if (strtol(text, NULL, 10) == (long)getpid())
-        unlink(path);
+        remove_file(path);
 }

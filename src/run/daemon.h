@@ -20,7 +20,7 @@ void daemon_ready(void);
  * errno. */
 must_check int pid_file_write(const char *path);
 
-/** Removes the file if it still holds our pid. */
+/** Removes the file if it still holds our pid; the log is told if that fails. */
 void pid_file_remove(const char *path);
 
 #endif

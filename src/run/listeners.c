@@ -14,15 +14,33 @@ static const char *resolve(const struct conf_endpoint *at, struct addr *out)
     return err == 0 ? NULL : gai_strerror(err);
 }
 
+/* A path is made by the user where they may make it, and else by root, who gives it to them. */
+static int open_path(struct listener *l, const struct listen_options *options,
+                     const struct privileges *privileges)
+{
+    int err = privileges_borrow(privileges, l->at.u.un.sun_path);
+    if (err != 0)
+        return err;
+    int fd = listen_open(&l->at, options, &l->path);
+    err = privileges_return(privileges);
+    if (fd >= 0 && err == 0 && privileges->user != NULL && !privileges->is_already)
+        err = listen_give(&l->at, &l->path, privileges->uid, privileges->gid);
+    if (fd < 0 || err == 0)
+        return fd;
+    listen_close(fd, &l->at, &l->path);
+    return err;
+}
+
 static bool open_one(struct listener *l, const struct conf_pool *pool, const char *file,
-                     FILE *errors)
+                     const struct privileges *privileges, FILE *errors)
 {
     l->fd = -1;
     const char *why = resolve(&pool->listen, &l->at);
     if (why == NULL) {
         struct listen_options options = {
             .backlog = (int)pool->backlog, .reuseport = pool->reuseport, .mode = pool->listen.mode};
-        int fd = listen_open(&l->at, &options, &l->path);
+        int fd = addr_is_unix(&l->at) ? open_path(l, &options, privileges)
+                                      : listen_open(&l->at, &options, &l->path);
         if (fd >= 0) {
             l->fd = fd;
             return true;
@@ -34,7 +52,8 @@ static bool open_one(struct listener *l, const struct conf_pool *pool, const cha
     return false;
 }
 
-bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors)
+bool listeners_open(struct listeners *ls, const struct conf *conf,
+                    const struct privileges *privileges, FILE *errors)
 {
     ls->count = 0;
     ls->each = calloc(conf->pool_count, sizeof(*ls->each));
@@ -43,7 +62,7 @@ bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors)
     if (!good)
         fprintf(errors, "%s: error: no memory\n", conf->file);
     for (uint32_t i = 0; ls->each != NULL && ls->fds != NULL && i < conf->pool_count; i++) {
-        good = open_one(&ls->each[i], &conf->pools[i], conf->file, errors) && good;
+        good = open_one(&ls->each[i], &conf->pools[i], conf->file, privileges, errors) && good;
         ls->fds[i] = ls->each[i].fd;
         ls->count++;
     }

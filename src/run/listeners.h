@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "io/addr.h"
 #include "io/listen.h"
+#include "run/privileges.h"
 
 struct listener {
     int fd; /* -1: not open */
@@ -22,9 +23,10 @@ struct listeners {
     struct listener *each; /* by pool */
 };
 
-/** Binds and listens for every pool. On failure writes every reason to `errors`, leaves nothing
- * open and returns false. */
-must_check bool listeners_open(struct listeners *ls, const struct conf *conf, FILE *errors);
+/** Binds and listens for every pool; paths of unix sockets belong to whom the process will become.
+ * On failure writes every reason to `errors`, leaves nothing open and returns false. */
+must_check bool listeners_open(struct listeners *ls, const struct conf *conf,
+                               const struct privileges *privileges, FILE *errors);
 
 /** Removes the paths of unix sockets that are still ours, and nothing else: for an end while threads
  * still run. */

@@ -15,6 +15,8 @@
 #include "run/daemon.h"
 #include "run/limits.h"
 #include "run/listeners.h"
+#include "run/notify.h"
+#include "run/privileges.h"
 #include "run/workers.h"
 #include "stats/stats.h"
 #include "upstream/pool.h"
@@ -29,6 +31,7 @@ struct process {
     const struct loop_ops *io;
     unsigned worker_count;
     uint64_t clients_most; /* of all pools */
+    struct privileges privileges;
     struct listeners listeners;
     struct pool **pools;
     struct stats *stats;
@@ -111,15 +114,24 @@ static bool bind_stats(struct process *p)
 
 static bool open_log(struct process *p)
 {
-    int err = log_open(p->set->output, (int)p->set->verbosity);
-    return err == 0 || refuse(p, p->set->output == NULL ? "log" : p->set->output, strerror(-err));
+    const char *path = p->set->output;
+    int err = path == NULL ? 0 : privileges_borrow(&p->privileges, path);
+    if (err == 0)
+        err = log_open(path, (int)p->set->verbosity);
+    int back = privileges_return(&p->privileges);
+    if (err == 0)
+        err = back;
+    if (err == 0 && path != NULL)
+        err = privileges_give(&p->privileges, log_fd());
+    return err == 0 || refuse(p, path == NULL ? "log" : path, strerror(-err));
 }
 
 /* Everything that can fail for a reason that the user must be told on the terminal. */
 static bool prepare(struct process *p)
 {
-    return choose_loop(p) && limits_clients(p->conf, p->worker_count, &p->clients_most, stderr) &&
-           make_pools(p) && make_stats(p) && listeners_open(&p->listeners, p->conf, stderr) &&
+    return privileges_find(&p->privileges, p->set->user, p->set->group, stderr) && choose_loop(p) &&
+           limits_clients(p->conf, p->worker_count, &p->clients_most, stderr) && make_pools(p) &&
+           make_stats(p) && listeners_open(&p->listeners, p->conf, &p->privileges, stderr) &&
            bind_stats(p) && open_log(p);
 }
 
@@ -149,9 +161,17 @@ static bool start_threads(struct process *p)
     return p->workers != NULL || refuse(p, "workers", "could not start; the log says why");
 }
 
+/* A service manager that can't be reached is no reason not to serve. */
+static void tell_manager(int err)
+{
+    if (err != 0)
+        log_warn("can't reach the service manager at NOTIFY_SOCKET: %s", strerror(-err));
+}
+
 static void on_stop(void *arg)
 {
     struct process *p = arg;
+    tell_manager(notify_stopping());
     workers_stop(p->workers);
 }
 
@@ -174,6 +194,7 @@ static int serve(struct process *p)
         return 1;
     say_hello(p);
     daemon_ready();
+    tell_manager(notify_ready());
     struct control_ops ops = {
         .stop = on_stop, .arg = p, .shutdown_timeout_ms = SHUTDOWN_TIMEOUT_MS};
     int code = control_run(&p->control, &ops);
@@ -204,8 +225,31 @@ static bool become_daemon(const struct process *p)
 
 static bool write_pid(const struct process *p)
 {
-    int err = p->set->pid_file == NULL ? 0 : pid_file_write(p->set->pid_file);
-    return err == 0 || refuse(p, p->set->pid_file, strerror(-err));
+    const char *path = p->set->pid_file;
+    int err = path == NULL ? 0 : privileges_borrow(&p->privileges, path);
+    if (err == 0 && path != NULL)
+        err = pid_file_write(path);
+    int back = privileges_return(&p->privileges);
+    if (err == 0)
+        err = back;
+    return err == 0 || refuse(p, path == NULL ? "pid file" : path, strerror(-err));
+}
+
+/* What still needed root is done. */
+static bool drop_privileges(const struct process *p)
+{
+    const char *what = NULL;
+    int err = privileges_drop(&p->privileges, &what);
+    if (err != 0)
+        return refuse(p, what, strerror(-err));
+    if (p->privileges.user == NULL)
+        return true;
+    log_notice("running as user '%s' (%u:%u)", p->privileges.user, (unsigned)p->privileges.uid,
+               (unsigned)p->privileges.gid);
+    if (p->set->output != NULL && access(p->set->output, W_OK) != 0)
+        log_warn("user '%s' may not open log file '%s' again: %s", p->privileges.user,
+                 p->set->output, strerror(errno));
+    return true;
 }
 
 static bool take_signals(struct process *p)
@@ -220,7 +264,7 @@ int run(const struct conf *conf, const struct conf_global *set, const char *prog
     int code = 1;
     if (prepare(&p) && become_daemon(&p) && take_signals(&p)) {
         if (write_pid(&p)) {
-            code = serve(&p);
+            code = drop_privileges(&p) ? serve(&p) : 1;
             if (set->pid_file != NULL)
                 pid_file_remove(set->pid_file);
         }
