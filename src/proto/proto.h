@@ -41,6 +41,7 @@ struct proto_settings {
     uint32_t db;          /* redis_db */
     bool
         single_server; /* every key is on the one server: keys need not share a shard, nothing is split */
+    bool allow_flush; /* clients may empty the servers */
 };
 
 /** What a protocol remembers of one client between requests. Zeroed when the client comes. */
@@ -57,6 +58,8 @@ enum request_kind {
     REQUEST_FORWARD, /* `wire` goes to one server, chosen by the keys, which must all be on it */
     REQUEST_SPLIT, /* keys may go to different servers: compose_part() for each, join() of the replies. When all
                       * are on one server, `wire` is forwarded as it is. */
+    REQUEST_BROADCAST, /* `wire` goes to every server of the pool, and join() of the replies is the reply. With one
+                        * server it is forwarded. */
 };
 
 /** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
@@ -142,9 +145,9 @@ struct proto {
     void (*reply_reset)(struct reply_parser *p);
 
     /** Joins the replies of the parts of a split request to one, at the end of `out`. `part_of[i]` is the part that
-     * key i went to; keys keep their order inside a part. `join` is the view's. A shard that failed makes an error of
-     * the whole, never a miss. False if memory is out or a part's reply has not the shape it must have (`*bad` then
-     * names that part, else it is UINT32_MAX). */
+     * key i went to; keys keep their order inside a part; a broadcast has none. `join` is the view's. A shard that
+     * failed makes an error of the whole, never a miss. False if memory is out or a part's reply has not the shape it
+     * must have (`*bad` then names that part, else it is UINT32_MAX). */
     bool (*join)(uint8_t join, const struct part_reply *parts, uint32_t part_count,
                  const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
                  struct chain *out, uint32_t *bad);

@@ -174,8 +174,8 @@ static const struct part_events events = {.reply = on_reply, .failed = on_failed
 static struct split *split_new(struct request *r, const struct request_view *v, uint32_t keys,
                                uint32_t parts)
 {
-    struct split *s =
-        calloc(1, sizeof(*s) + (size_t)parts * sizeof(s->pieces[0]) + (size_t)keys * sizeof(s->part_of[0]));
+    struct split *s = calloc(1, sizeof(*s) + (size_t)parts * sizeof(s->pieces[0]) +
+                                    (size_t)keys * sizeof(s->part_of[0]));
     if (s == NULL)
         return NULL;
     s->request = r;

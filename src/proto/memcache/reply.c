@@ -18,6 +18,7 @@ enum state { LINE_START, IN_KEY, IN_FLAGS, IN_BYTES, IN_CAS, HEADER_END, IN_DATA
 /* The whole lines that each expectation allows. */
 static const struct span legal[][4] = {
     [EXPECT_NOTHING] = {{NULL, 0}},
+    [EXPECT_OK] = {{"OK", 2}},
     [EXPECT_STORED] = {{"STORED", 6}, {"NOT_STORED", 10}},
     [EXPECT_CAS] = {{"STORED", 6}, {"EXISTS", 6}, {"NOT_FOUND", 9}, {"NOT_STORED", 10}},
     [EXPECT_DELETED] = {{"DELETED", 7}, {"NOT_FOUND", 9}},
@@ -397,12 +398,10 @@ static bool find_end(const struct part_reply *parts, uint32_t part_count, const 
     return true;
 }
 
-bool memcache_join(uint8_t join, const struct part_reply *parts, uint32_t part_count,
-                   const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
-                   struct chain *out, uint32_t *bad)
+static bool join_values(const struct part_reply *parts, uint32_t part_count,
+                        const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
+                        struct chain *out, uint32_t *bad)
 {
-    (void)join;
-    *bad = UINT32_MAX;
     struct buf cursors = {0};
     size_t size = part_count * sizeof(size_t);
     if (!buf_reserve(&cursors, size))
@@ -418,4 +417,46 @@ bool memcache_join(uint8_t join, const struct part_reply *parts, uint32_t part_c
     chain_clear(&joined, pool);
     buf_free(&cursors);
     return ok;
+}
+
+/* Appends the error lines of all parts that have one, as one line: who reads it must learn which
+ * servers did not do it. False if memory is out; `*any` tells whether there was an error. */
+static bool join_errors(const struct part_reply *parts, uint32_t part_count,
+                        struct chunk_pool *pool, struct chain *out, bool *any)
+{
+    bool good = true;
+    *any = false;
+    for (uint32_t i = 0; good && i < part_count; i++) {
+        if (!parts[i].failed && !parts[i].error)
+            continue;
+        struct span line = parts[i].bytes;
+        while (line.len > 0 && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == '\n'))
+            line.len--;
+        good = (!*any || chain_append(out, pool, SPAN("; "))) && chain_append(out, pool, line);
+        *any = true;
+    }
+    return good;
+}
+
+static bool join_ok(const struct part_reply *parts, uint32_t part_count, struct chunk_pool *pool,
+                    struct chain *out)
+{
+    struct chain joined = {0};
+    bool any;
+    bool ok = join_errors(parts, part_count, pool, &joined, &any) &&
+              chain_append(&joined, pool, any ? SPAN("\r\n") : SPAN("OK\r\n"));
+    if (ok)
+        chain_splice(out, pool, &joined);
+    chain_clear(&joined, pool);
+    return ok;
+}
+
+bool memcache_join(uint8_t join, const struct part_reply *parts, uint32_t part_count,
+                   const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
+                   struct chain *out, uint32_t *bad)
+{
+    *bad = UINT32_MAX;
+    if (join == JOIN_OK)
+        return join_ok(parts, part_count, pool, out);
+    return join_values(parts, part_count, part_of, key_count, pool, out, bad);
 }

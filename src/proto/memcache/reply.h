@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit reply frames what a memcached answers, and joins the answers to the parts of a get. It is
+/* Unit reply frames what a memcached answers, and joins the answers to the parts of a request. It is
  * strict: a server that says what the command can't be answered with has lost step, and what
  * follows belongs to nobody. */
 #ifndef PROTO_MEMCACHE_REPLY_H
@@ -10,6 +10,7 @@
 /** What a command may be answered with, the error lines beside. */
 enum reply_expect {
     EXPECT_NOTHING, /* error lines only: the command is never forwarded */
+    EXPECT_OK,      /* OK */
     EXPECT_STORED,  /* STORED, NOT_STORED */
     EXPECT_CAS,     /* those, EXISTS, NOT_FOUND */
     EXPECT_DELETED, /* DELETED, NOT_FOUND */
@@ -17,6 +18,12 @@ enum reply_expect {
     EXPECT_NUMBER,  /* a number, NOT_FOUND */
     EXPECT_VERSION, /* VERSION text */
     EXPECT_VALUES,  /* any number of VALUE blocks, END */
+};
+
+/** How the replies of the parts of one request become one. */
+enum reply_join {
+    JOIN_VALUES, /* the blocks of all, in the order of the keys, and one END */
+    JOIN_OK,     /* OK if all said so, else the errors of all that did not */
 };
 
 /** As struct proto says. */

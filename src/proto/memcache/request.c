@@ -13,7 +13,20 @@ enum {
     NUMBER_MAX = 20,        /* characters of a 64-bit number, sign included */
 };
 
-enum shape { KEYS, STORE, DELTA, EXPTIME, KEY, BARE, QUIT, LATER, LATER_DATA };
+enum shape {
+    KEYS,
+    EXPTIME_KEYS,
+    STORE,
+    DELTA,
+    EXPTIME,
+    KEY,
+    BARE,
+    FLUSH,
+    LEVEL,
+    QUIT,
+    LATER,
+    LATER_DATA,
+};
 
 struct command {
     struct span name;
@@ -33,6 +46,8 @@ static const struct command commands[] = {
 
 static const struct span bad_format = {"CLIENT_ERROR bad command line format\r\n", 38};
 static const struct span no_memory = {"SERVER_ERROR out of memory reading request\r\n", 44};
+
+static const struct span bad_exptime = {"CLIENT_ERROR invalid exptime argument\r\n", 39};
 
 /* A request that is being read. */
 struct reading {
@@ -252,7 +267,7 @@ static enum parse read_number(struct reading *r)
     if (delta && !line_u64(w->v[2], &by, &plain))
         return answer(r, SPAN("CLIENT_ERROR invalid numeric delta argument\r\n"), quiet);
     if (!delta && !line_i32(w->v[2], &exptime, &plain))
-        return answer(r, SPAN("CLIENT_ERROR invalid exptime argument\r\n"), quiet);
+        return answer(r, bad_exptime, quiet);
     if (plain && is_canonical(r))
         return forward(r, r->line.len, span_of(r->in.ptr, r->line.len), quiet);
     if (!put_name(r, w->v[1], 1 + NUMBER_MAX + 2))
@@ -298,6 +313,50 @@ static enum parse read_version(struct reading *r)
     return PARSE_DONE;
 }
 
+/* Reads flush_all, which may have a delay. */
+static enum parse read_flush(struct reading *r)
+{
+    const struct words *w = &r->words;
+    bool quiet = w->count > 1 && says_noreply(w);
+    bool delayed = w->count > (quiet ? 2 : 1);
+    bool plain = true;
+    int32_t delay = 0;
+    if (!r->ses->settings->allow_flush)
+        return answer(r,
+                      SPAN("CLIENT_ERROR flush_all not allowed "
+                           "(this pool has no allow_flush: true)\r\n"),
+                      quiet);
+    if (delayed && !line_i32(w->v[1], &delay, &plain))
+        return answer(r, bad_exptime, quiet);
+    buf_clear(r->scratch);
+    if (!buf_reserve(r->scratch, r->command->name.len + 1 + NUMBER_MAX + 2))
+        return bad(r->out, no_memory);
+    put(r->scratch, r->command->name);
+    if (delayed)
+        put_i32(r->scratch, delay);
+    put(r->scratch, SPAN("\r\n"));
+    r->out->kind = REQUEST_BROADCAST;
+    r->out->len = r->line.len;
+    r->out->write = true;
+    r->out->quiet = quiet;
+    r->out->expect = r->command->expect;
+    r->out->join = JOIN_OK;
+    r->out->wire = buf_span(r->scratch);
+    return PARSE_DONE;
+}
+
+/* Reads verbosity. Clients that send it expect an OK, but none of them is to change what a server, or
+ * this proxy, logs for all. */
+static enum parse read_level(struct reading *r)
+{
+    uint32_t level;
+    bool plain = true;
+    bool quiet = says_noreply(&r->words);
+    if (!line_u32(r->words.v[1], &level, &plain))
+        return answer(r, bad_format, quiet);
+    return answer(r, SPAN("OK\r\n"), quiet);
+}
+
 /* Refuses a command that is not served; silently, if memcached would not answer it either. */
 static enum parse read_later(struct reading *r)
 {
@@ -315,30 +374,44 @@ static enum parse read_later_data(struct reading *r)
     return answer(r, SPAN("ERROR\r\n"), false);
 }
 
-/* Writes a get of all keys of the view. */
-static bool compose_keys(const struct request_view *v, size_t key_bytes, struct buf *out)
+/* Writes the words of the view as one line with single spaces into the scratch buffer, and makes the
+ * view one of that line. A second word that is an exptime is written in its usual form. `bytes` is
+ * that of all words. */
+static bool rewrite_keys(struct reading *r, size_t bytes, const int32_t *exptime)
 {
-    if (!buf_reserve(out, key_bytes + v->args->count + 2))
+    struct buf *b = r->scratch;
+    struct args *args = r->p->args;
+    buf_clear(b);
+    if (!buf_reserve(b, bytes + args->count + NUMBER_MAX + 2))
         return false;
-    for (uint32_t i = 0; i < v->args->count; i++) {
-        if (i > 0)
-            put(out, SPAN(" "));
-        put(out, args_span(v->args, v->base, i));
+    for (uint32_t i = 0; i < args->count; i++) {
+        struct span word = args_span(args, r->in.ptr, i);
+        size_t at = buf_len(b);
+        if (i == 1 && exptime != NULL) {
+            put_i32(b, *exptime);
+        } else {
+            if (i > 0)
+                put(b, SPAN(" "));
+            put(b, word);
+        }
+        at += i > 0;
+        args->v[i] = (struct arg){(uint32_t)at, (uint32_t)(buf_len(b) - at)};
     }
-    put(out, SPAN("\r\n"));
+    put(b, SPAN("\r\n"));
+    r->out->base = buf_span(b).ptr;
+    r->out->wire = buf_span(b);
     return true;
 }
 
-/* Reads get and gets, of any number of keys; `rest` is what follows the name. One key that is too
- * long refuses all. */
-static enum parse read_keys(struct reading *r, struct span name, struct span rest)
+/* Reads the keys of a get, which are words `first` and on, from `rest`. One key that is too long
+ * refuses all. `bytes` is that of the words before them; `exptime`, if it is not NULL, that of the
+ * second word, which is not written in its usual form. */
+static enum parse read_keys(struct reading *r, struct span rest, uint32_t first, size_t bytes,
+                            const int32_t *exptime)
 {
     struct request_view *out = r->out;
     struct args *args = r->p->args;
-    size_t bytes = name.len;
     struct span key;
-    if (!push(r, name))
-        return bad(out, no_memory);
     while (line_word(&rest, &key)) {
         if (key.len > KEY_MAX)
             return answer(r, bad_format, false);
@@ -346,34 +419,67 @@ static enum parse read_keys(struct reading *r, struct span name, struct span res
             return bad(out, no_memory);
         bytes += key.len;
     }
-    if (args->count == 1)
-        return answer(r, SPAN("ERROR\r\n"), false);
-    bool one = args->count == 2 || r->ses->settings->single_server;
+    uint32_t count = args->count - first;
+    if (count == 0)
+        return answer(r, first == 1 ? SPAN("ERROR\r\n") : SPAN("END\r\n"), false);
+    bool one = count == 1 || r->ses->settings->single_server;
     out->kind = one ? REQUEST_FORWARD : REQUEST_SPLIT;
     out->len = r->line.len;
+    out->write = r->command->write;
     out->expect = EXPECT_VALUES;
+    out->join = JOIN_VALUES;
     out->ranges = 1;
-    out->keys[0] = (struct key_range){1, args->count - 1, 1};
+    out->keys[0] = (struct key_range){first, count, 1};
     out->wire = span_of(r->in.ptr, r->line.len);
-    if (r->line.strict && bytes + args->count - 1 == r->line.text.len)
-        return PARSE_DONE;
-    buf_clear(r->scratch);
-    if (!compose_keys(out, bytes, r->scratch))
+    bool same = r->line.strict && bytes + args->count - 1 == r->line.text.len && exptime == NULL;
+    if (!same && !rewrite_keys(r, bytes, exptime))
         return bad(out, no_memory);
-    out->wire = buf_span(r->scratch);
     return PARSE_DONE;
+}
+
+/* Reads get and gets, of any number of keys; `rest` is what follows the name. */
+static enum parse read_get(struct reading *r, struct span name, struct span rest)
+{
+    if (!push(r, name))
+        return bad(r->out, no_memory);
+    return read_keys(r, rest, 1, name.len, NULL);
+}
+
+/* Reads gat and gats: gets with an exptime before the keys. */
+static enum parse read_gat(struct reading *r, struct span name, struct span rest)
+{
+    struct span word;
+    int32_t exptime;
+    bool plain = true;
+    if (!line_word(&rest, &word))
+        return answer(r, SPAN("ERROR\r\n"), false);
+    if (!line_i32(word, &exptime, &plain))
+        return answer(r, bad_exptime, false);
+    if (!push(r, name) || !push(r, word))
+        return bad(r->out, no_memory);
+    enum parse said = read_keys(r, rest, 2, name.len + word.len, plain ? NULL : &exptime);
+    bool forwarded = said == PARSE_DONE && r->out->kind != REQUEST_LOCAL;
+    if (forwarded && r->out->wire.len > LINE_CUT_MAX)
+        return answer(r, SPAN("CLIENT_ERROR line is too long for this command\r\n"), false);
+    return said;
 }
 
 bool memcache_compose_part(const struct request_view *v, const uint32_t *order, uint32_t count,
                            struct buf *out)
 {
     size_t bytes = 0;
+    uint32_t head = v->keys[0].first; /* the name, and the exptime if there is one */
+    for (uint32_t i = 0; i < head; i++)
+        bytes += 1 + args_span(v->args, v->base, i).len;
     for (uint32_t i = 0; i < count; i++)
         bytes += 1 + request_key(v, order[i]).len;
-    struct span name = args_span(v->args, v->base, 0);
-    if (!buf_reserve(out, name.len + bytes + 2))
+    if (!buf_reserve(out, bytes + 2))
         return false;
-    put(out, name);
+    for (uint32_t i = 0; i < head; i++) {
+        if (i > 0)
+            put(out, SPAN(" "));
+        put(out, args_span(v->args, v->base, i));
+    }
     for (uint32_t i = 0; i < count; i++) {
         put(out, SPAN(" "));
         put(out, request_key(v, order[i]));
@@ -418,6 +524,10 @@ static enum parse read_words(struct reading *r)
         return read_delete(r);
     case BARE:
         return read_version(r);
+    case FLUSH:
+        return read_flush(r);
+    case LEVEL:
+        return read_level(r);
     case QUIT:
         return hang_up(r);
     case LATER:
@@ -425,9 +535,10 @@ static enum parse read_words(struct reading *r)
     case LATER_DATA:
         return read_later_data(r);
     case KEYS:
+    case EXPTIME_KEYS:
         break;
     }
-    never("gets are read by read_keys()");
+    never("gets are read word by word");
 }
 
 static enum parse read_line(struct reading *r)
@@ -438,7 +549,9 @@ static enum parse read_line(struct reading *r)
         return answer(r, SPAN("ERROR\r\n"), false);
     r->command = find_command(name);
     if (r->command != NULL && r->command->shape == KEYS)
-        return read_keys(r, name, rest);
+        return read_get(r, name, rest);
+    if (r->command != NULL && r->command->shape == EXPTIME_KEYS)
+        return read_gat(r, name, rest);
     r->words.v[0] = name;
     r->words.count = 1;
     line_split(rest, &r->words);

@@ -241,6 +241,7 @@ struct joining {
     uint32_t key_count;
     const char *wanted; /* NULL: it must fail and name `bad` */
     uint32_t bad;
+    uint8_t join;
 };
 
 static void assert_chain(const struct chain *c, const char *wanted)
@@ -259,8 +260,8 @@ static void check_join(const struct joining *j)
     struct chain out = {0};
     uint32_t bad = 77;
     assert_true(chain_append(&out, &pool, SPAN("before|")));
-    bool good =
-        memcache_join(0, j->parts, j->part_count, j->part_of, j->key_count, &pool, &out, &bad);
+    bool good = memcache_join(j->join, j->parts, j->part_count, j->part_of, j->key_count, &pool,
+                              &out, &bad);
     assert_int_equal(good, j->wanted != NULL);
     assert_int_equal(bad, good ? UINT32_MAX : j->bad);
     char text[512];
@@ -337,6 +338,32 @@ static void test_join(void **state)
         check_join(&cases[i]);
 }
 
+/* All said OK, or the whole is the errors of those that did not. */
+static void test_join_ok(void **state)
+{
+    (void)state;
+    static const struct joining cases[] = {
+        {{GOOD("OK\r\n"), GOOD("OK\r\n"), GOOD("OK\r\n")}, 3, {0}, 0, "OK\r\n", 0, JOIN_OK},
+        {{GOOD("OK\r\n"), FAILED("SERVER_ERROR gone\r\n"), GOOD("OK\r\n")},
+         3,
+         {0},
+         0,
+         "SERVER_ERROR gone\r\n",
+         0,
+         JOIN_OK},
+        {{REFUSED("CLIENT_ERROR flush_all not allowed\r\n"), GOOD("OK\r\n"),
+          FAILED("SERVER_ERROR gone\r\n")},
+         3,
+         {0},
+         0,
+         "CLIENT_ERROR flush_all not allowed; SERVER_ERROR gone\r\n",
+         0,
+         JOIN_OK},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        check_join(&cases[i]);
+}
+
 /* Parts that have not the shape they must have; nothing is joined of them. */
 static void test_join_bad(void **state)
 {
@@ -382,7 +409,8 @@ int main(void)
         cmocka_unit_test(test_values),      cmocka_unit_test(test_bad_lines),
         cmocka_unit_test(test_bad_values),  cmocka_unit_test(test_long_line),
         cmocka_unit_test(test_large_value), cmocka_unit_test(test_join),
-        cmocka_unit_test(test_join_bad),    cmocka_unit_test(test_own_lines),
+        cmocka_unit_test(test_join_bad),    cmocka_unit_test(test_join_ok),
+        cmocka_unit_test(test_own_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@ struct reader {
 static void reader_init(struct reader *r)
 {
     *r = (struct reader){0};
+    r->settings.allow_flush = true;
     r->session.settings = &r->settings;
     r->parser.args = &r->args;
 }
@@ -88,7 +89,7 @@ static void check_view(const struct reader *r, const struct wanted *w)
     assert_int_equal(r->session.skip, w->skip);
     if (w->kind == REQUEST_LOCAL)
         assert_span(v->reply, span_str(w->text), w->in);
-    if (w->kind != REQUEST_FORWARD && w->kind != REQUEST_SPLIT)
+    if (w->kind == REQUEST_LOCAL || w->kind == REQUEST_NONE)
         return;
     assert_span(v->wire, w->text == NULL ? span_of(w->in.ptr, v->len) : span_str(w->text), w->in);
     assert_int_equal(v->expect, w->expect);
@@ -409,21 +410,131 @@ static void test_unknown(void **state)
         REFUSE("foo\r\n", ERROR_LINE),
         REFUSE("f\r\n", ERROR_LINE),
         REFUSE("foo a noreply\r\n", ERROR_LINE),
-        REFUSE("gat 0 a\r\n", ERROR_LINE),
         REFUSE("stats\r\n", ERROR_LINE),
         REFUSE("mn\r\n", ERROR_LINE),
         REFUSE("mg a v\r\n", ERROR_LINE),
-        REFUSE("flush_all\r\n", ERROR_LINE),
-        REFUSE("flush_all 0 0 noreply\r\n", ERROR_LINE),
-        IGNORE("flush_all noreply\r\n"),
-        IGNORE("flush_all 0 noreply\r\n"),
-        IGNORE("verbosity 1 noreply\r\n"),
         CLOSE("POST / HTTP/1.0\r\n"),
         CLOSE("foo HTTP/ \r\n"),
         REFUSE("get_ / HTTP/1.0\r\n", ERROR_LINE),
         REFUSE("x HTTP/1.0\r\n", ERROR_LINE),
         REFUSE("mx HTTP/1.0\r\n", ERROR_LINE),
         REFUSE("POST / HTTP/1.0 x\r\n", ERROR_LINE),
+    };
+    check_all(w, ARRAY_LEN(w));
+}
+
+static void test_gat(void **state)
+{
+    (void)state;
+    static const struct wanted w[] = {
+        FORWARD("gat 10 a\r\n", NULL, "a", EXPECT_VALUES),
+        FORWARD("gats 0 " K250 "\r\n", NULL, K250, EXPECT_VALUES),
+        FORWARD("gat 10 noreply\r\n", NULL, "noreply", EXPECT_VALUES),
+        FORWARD("gat -1 a\r\n", "gat -1 a\r\n", "a", EXPECT_VALUES),
+        FORWARD("gat +10 a\r\n", "gat 10 a\r\n", "a", EXPECT_VALUES),
+        FORWARD("gat 1\tx a\r\n", "gat 1 a\r\n", "a", EXPECT_VALUES),
+        FORWARD("gat 4294967297 a\n", "gat 1 a\r\n", "a", EXPECT_VALUES),
+        FORWARD("  gat  10  a \n", "gat 10 a\r\n", "a", EXPECT_VALUES),
+        {SPAN("gat 10 a b\r\n"), REQUEST_SPLIT, 0, NULL, "a", EXPECT_VALUES, false, false, 0},
+        {SPAN("gats +1 a  b a\r\n"), REQUEST_SPLIT, 0, "gats 1 a b a\r\n", "a", EXPECT_VALUES,
+         false, false, 0},
+        REFUSE("gat\r\n", ERROR_LINE),
+        REFUSE("gats \r\n", ERROR_LINE),
+        REFUSE("gat 10\r\n", "END\r\n"),
+        REFUSE("gat x\r\n", BAD_EXPTIME),
+        REFUSE("gat 10x a\r\n", BAD_EXPTIME),
+        REFUSE("gat 9223372036854775808 a\r\n", BAD_EXPTIME),
+        REFUSE("gat x " K250 "k\r\n", BAD_EXPTIME),
+        REFUSE("gat 0 a " K250 "k\r\n", BAD_FORMAT),
+    };
+    check_all(w, ARRAY_LEN(w));
+}
+
+/* A part has the exptime, in its usual form even where the client's was odd. */
+static void test_gat_part(void **state)
+{
+    (void)state;
+    static const struct span lines[] = {{"gats 7 a b c\r\n", 14}, {"gats +07  a b  c\n", 17}};
+    static const uint32_t order[] = {0, 2};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        struct reader r;
+        reader_init(&r);
+        char *copy;
+        struct buf out = {0};
+        assert_int_equal(feed(&r, lines[i], &copy), PARSE_DONE);
+        assert_int_equal(r.view.kind, REQUEST_SPLIT);
+        assert_true(memcache_compose_part(&r.view, order, 2, &out));
+        assert_span(buf_span(&out), SPAN("gats 7 a c\r\n"), lines[i]);
+        free(copy);
+        buf_free(&out);
+        reader_free(&r);
+    }
+}
+
+#define FLUSH(in, text, quiet)                                                                     \
+    {                                                                                              \
+        SPAN(in), REQUEST_BROADCAST, 0, text, NULL, EXPECT_OK, quiet, false, 0                     \
+    }
+
+static void test_flush(void **state)
+{
+    (void)state;
+    static const struct wanted w[] = {
+        FLUSH("flush_all\r\n", "flush_all\r\n", false),
+        FLUSH(" flush_all \n", "flush_all\r\n", false),
+        FLUSH("flush_all 0\r\n", "flush_all 0\r\n", false),
+        FLUSH("flush_all -1\r\n", "flush_all -1\r\n", false),
+        FLUSH("flush_all +5\r\n", "flush_all 5\r\n", false),
+        FLUSH("flush_all 1 2\r\n", "flush_all 1\r\n", false),
+        FLUSH("flush_all noreply\r\n", "flush_all\r\n", true),
+        FLUSH("flush_all 10 noreply\r\n", "flush_all 10\r\n", true),
+        REFUSE("flush_all x\r\n", BAD_EXPTIME),
+        REFUSE("flush_all noreply 0\r\n", BAD_EXPTIME),
+        REFUSE("flush_all 1 2 3\r\n", ERROR_LINE),
+        REFUSE("flush_all 1 2 noreply\r\n", ERROR_LINE),
+        IGNORE("flush_all x noreply\r\n"),
+    };
+    check_all(w, ARRAY_LEN(w));
+}
+
+/* Unless the pool allows it. */
+static void test_flush_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct span in;
+        enum request_kind kind;
+    } cases[] = {
+        {SPAN("flush_all\r\n"), REQUEST_LOCAL},
+        {SPAN("flush_all x\r\n"), REQUEST_LOCAL},
+        {SPAN("flush_all noreply\r\n"), REQUEST_NONE},
+        {SPAN("flush_all 9 noreply\r\n"), REQUEST_NONE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct reader r;
+        reader_init(&r);
+        r.settings.allow_flush = false;
+        char *copy;
+        assert_int_equal(feed(&r, cases[i].in, &copy), PARSE_DONE);
+        assert_int_equal(r.view.kind, cases[i].kind);
+        assert_span(r.view.reply,
+                    SPAN("CLIENT_ERROR flush_all not allowed "
+                         "(this pool has no allow_flush: true)\r\n"),
+                    cases[i].in);
+        free(copy);
+        reader_free(&r);
+    }
+}
+
+/* It is answered, and changes nothing. */
+static void test_verbosity(void **state)
+{
+    (void)state;
+    static const struct wanted w[] = {
+        REFUSE("verbosity 1\r\n", "OK\r\n"),   REFUSE("verbosity 1 2\r\n", "OK\r\n"),
+        REFUSE("verbosity x\r\n", BAD_FORMAT), REFUSE("verbosity -1\r\n", BAD_FORMAT),
+        REFUSE("verbosity\r\n", ERROR_LINE),   REFUSE("verbosity 1 2 3\r\n", ERROR_LINE),
+        IGNORE("verbosity 1 noreply\r\n"),     IGNORE("verbosity noreply\r\n"),
     };
     check_all(w, ARRAY_LEN(w));
 }
@@ -539,9 +650,35 @@ static void test_long_lines(void **state)
     assert_int_equal(parse_long("get ", 'x', 100000, ""), PARSE_MORE);
     assert_int_equal(parse_long("gets ", 'x', 100000, "\r\n"), PARSE_DONE);
     assert_int_equal(parse_long("gat ", 'x', 3000, ""), PARSE_BAD);
+    assert_int_equal(parse_long("gat 1", ' ', 3000, "a\r\n"), PARSE_DONE);
     assert_int_equal(parse_long("", ' ', 100, "get a"), PARSE_MORE);
     assert_int_equal(parse_long("", ' ', 3000, "get a\r\n"), PARSE_DONE);
     assert_int_equal(parse_long("", ' ', 20000, "get a\r\n"), PARSE_BAD);
+}
+
+/* A memcached may close on a gat that is long, if it does not come in one piece: it is not sent. */
+static void test_long_gat(void **state)
+{
+    (void)state;
+    static const size_t keys[] = {8, 9};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        struct buf line = {0};
+        assert_true(buf_append(&line, SPAN("gat 10")));
+        for (size_t k = 0; k < keys[i]; k++)
+            assert_true(buf_append(&line, SPAN(" " K250)));
+        assert_true(buf_append(&line, SPAN("\r\n")));
+        struct reader r;
+        reader_init(&r);
+        char *copy;
+        assert_int_equal(feed(&r, buf_span(&line), &copy), PARSE_DONE);
+        assert_int_equal(r.view.kind, i == 0 ? REQUEST_SPLIT : REQUEST_LOCAL);
+        if (i == 1)
+            assert_span(r.view.reply, SPAN("CLIENT_ERROR line is too long for this command\r\n"),
+                        SPAN("gat"));
+        free(copy);
+        reader_free(&r);
+        buf_free(&line);
+    }
 }
 
 /* Only the first byte of a connection asks for the binary protocol. */
@@ -614,6 +751,7 @@ static void test_writes(void **state)
         {SPAN("get a\r\n"), false},    {SPAN("version\r\n"), false},
         {SPAN("delete a\r\n"), true},  {SPAN("set a 0 0 0\r\n\r\n"), true},
         {SPAN("touch a 1\r\n"), true}, {SPAN("incr a 1\r\n"), true},
+        {SPAN("gat 1 a\r\n"), true},   {SPAN("flush_all\r\n"), true},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct reader r;
@@ -636,6 +774,9 @@ int main(void)
         cmocka_unit_test(test_arithmetic),    cmocka_unit_test(test_touch),
         cmocka_unit_test(test_delete),        cmocka_unit_test(test_no_key),
         cmocka_unit_test(test_unknown),       cmocka_unit_test(test_meta_set),
+        cmocka_unit_test(test_gat),           cmocka_unit_test(test_gat_part),
+        cmocka_unit_test(test_flush),         cmocka_unit_test(test_flush_refused),
+        cmocka_unit_test(test_verbosity),     cmocka_unit_test(test_long_gat),
         cmocka_unit_test(test_skip),          cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_binary),
         cmocka_unit_test(test_compose_part),  cmocka_unit_test(test_writes),

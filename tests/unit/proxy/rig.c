@@ -123,13 +123,14 @@ static void redis_answer(struct fake *f, struct buf *out, const struct span *wor
 
 static void memcache_answer(struct buf *out, const struct span *words, size_t count)
 {
-    if (is(words[0], "get") || is(words[0], "gets")) {
-        for (size_t i = 1; i < count; i++) {
+    bool touches = is(words[0], "gat") || is(words[0], "gats");
+    bool cas = is(words[0], "gets") || is(words[0], "gats");
+    if (is(words[0], "get") || cas || touches) {
+        for (size_t i = touches ? 2 : 1; i < count; i++) {
             char tail[48];
             if (is(words[i], "miss"))
                 continue;
-            snprintf(tail, sizeof(tail), " 0 %zu%s\r\n", value_len(words[i]),
-                     is(words[0], "gets") ? " 77" : "");
+            snprintf(tail, sizeof(tail), " 0 %zu%s\r\n", value_len(words[i]), cas ? " 77" : "");
             put_text(out, "VALUE ");
             put(out, words[i]);
             put_text(out, tail);
@@ -143,6 +144,8 @@ static void memcache_answer(struct buf *out, const struct span *words, size_t co
         put_text(out, "DELETED\r\n");
     } else if (is(words[0], "version")) {
         put_text(out, "VERSION 1\r\n");
+    } else if (is(words[0], "flush_all")) {
+        put_text(out, "OK\r\n");
     } else {
         put_text(out, "STORED\r\n");
     }

@@ -32,7 +32,8 @@ struct rig;
  *   GET k      the value "<k>", unless the key asks for another shape: "null" $-1, "nullarr" *-1,
  *              "nested" arrays in arrays, "int", "status", "err", "big:N" N bytes
  *   MGET       each key as GET does; DEL and its like: how many keys; anything else: +OK
- *   get, gets  <k> for each key but "miss"; set and its like: STORED; incr: 1; delete: DELETED
+ *   get, gets  <k> for each key but "miss", as do gat and gats; set and its like: STORED; incr: 1;
+ *              delete: DELETED; flush_all: OK
  * Every request must have exactly one reading, or the test fails. */
 struct fake {
     struct rig *rig;
