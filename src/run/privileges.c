@@ -132,15 +132,28 @@ static int become_user(const struct privileges *p)
     return 0;
 }
 
-/* Changing the user clears them, unless securebits say otherwise; who was that user already may have been given some. */
+static bool has_capabilities(const struct __user_cap_data_struct *sets)
+{
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        if ((sets[i].effective | sets[i].permitted | sets[i].inheritable) != 0)
+            return true;
+    return false;
+}
+
+/* Changing the user clears them, unless securebits say otherwise; who was that user already may have been given some.
+ * Where there are none nothing is set, since a sandbox may forbid the call. */
 static int drop_capabilities(const struct privileges *p)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
     (void)p;
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0)
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 ||
+        syscall(SYS_capget, &head, sets) != 0)
         return -errno;
-    return syscall(SYS_capset, &head, none) == 0 ? 0 : -errno;
+    if (!has_capabilities(sets))
+        return 0;
+    memset(sets, 0, sizeof(sets));
+    return syscall(SYS_capset, &head, sets) == 0 ? 0 : -errno;
 }
 
 /* Asks the kernel instead of trusting what the calls before it answered. */
