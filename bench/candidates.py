@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The proxies that ./dev bench compares: how each is configured, started and ended."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import run
+
+HOST = "127.0.0.1"
+TIMEOUT_MS = 5000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    name: str
+    command: str  # with placeholders, see Proxy; empty: no proxy at all
+    version: str = ""
+
+
+def pool(listen, servers, redis, timeout):
+    """One pool as cashew and nutcracker read it."""
+    lines = ["bench:", f"  listen: {listen}", "  hash: fnv1a_64", "  distribution: ketama",
+             f"  redis: {'true' if redis else 'false'}", "  backlog: 1024", "  preconnect: true"]
+    lines += [f"  timeout: {timeout}"] if timeout else []
+    lines += ["  servers:"] + [f"    - {server}:1" for server in servers]
+    return "\n".join(lines) + "\n"
+
+
+def relay(listen, servers, clients):
+    """haproxy passing bytes on: each client gets a server connection of its own."""
+    lines = ["global", "  nbthread 1", f"  maxconn {clients + 100}", "defaults", "  mode tcp",
+             "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s",
+             "listen bench", f"  bind {listen} backlog 1024", "  balance roundrobin"]
+    lines += [f"  server s{i} {server}" for i, server in enumerate(servers)]
+    return "\n".join(lines) + "\n"
+
+
+def descendants(pid):
+    pids, todo = [], [pid]
+    while todo:
+        pids.append(todo.pop())
+        for children in Path(f"/proc/{pids[-1]}/task").glob("*/children"):
+            todo += [int(child) for child in children.read_text().split()]
+    return pids
+
+
+class Proxy:
+    """A candidate at work before `servers`. In its command {conf} is a pool with `timeout` in the
+    form that twemproxy and cashew read, {conf0} the same without, {haproxy} a relay, {template:FILE}
+    a copy of FILE in which all other placeholders are filled in, {listen}, {host} and {port} where
+    to listen, {server1}, {server2} where the servers are, {stats} a free port, {log} a file."""
+
+    def __init__(self, candidate, folder, servers, scenario):
+        self.folder = folder
+        self.children = run.Children(folder)
+        port, stats = run.free_ports(2)
+        self.listen = f"{HOST}:{port}"
+        redis = not scenario.memcache
+        self.values = {
+            "conf": self.write("conf.yml", pool(self.listen, servers, redis, TIMEOUT_MS)),
+            "conf0": self.write("conf0.yml", pool(self.listen, servers, redis, 0)),
+            "haproxy": self.write("haproxy.cfg", relay(self.listen, servers, scenario.clients)),
+            "listen": self.listen, "host": HOST, "port": str(port), "stats": str(stats),
+            "log": str(folder / "proxy.log"), "server1": servers[0], "server2": servers[1]}
+        command = [self.fill(part) for part in shlex.split(candidate.command)]
+        self.process = self.children.start(candidate.name, command, [port])
+        self.pids = descendants(self.process.pid)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def fill(self, text):
+        return re.sub(r"\{(\w+)(?::([^}]*))?\}", self.value, text)
+
+    def value(self, match):
+        name, argument = match.groups()
+        if name == "template" and argument:
+            source = Path(argument)
+            return self.write(source.name + ".filled", self.fill(source.read_text()))
+        return self.values.get(name, match.group(0))
+
+    def stop(self):
+        """Ends it; says what was wrong if it had ended before."""
+        code = self.process.poll()
+        self.children.stop()
+        return None if code is None else f"the proxy ended with {code}"
+
+
+def first_line(*command):
+    try:
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.STDOUT, timeout=10)
+        return (done.stdout.splitlines() or [""])[0]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def peers(say):
+    """nutcracker and haproxy, as far as they are here."""
+    found = []
+    rows = [("nutcracker", "-V", "-c {conf0} -s {stats} -a {host} -o {log}"),
+            ("haproxy", "-v", "-db -f {haproxy}")]
+    for name, flag, arguments in rows:
+        path = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        version = first_line(path, flag) if path else ""
+        if not path:
+            say(f"{name} is not installed: left out")
+        elif "cashew" in version:
+            say(f"{path} is cashew itself: left out")
+        else:
+            found.append(Candidate(name, f"{shlex.quote(path)} {arguments}", version))
+    return found
+
+
+def cashew(binary, workers, io):
+    """The build of this tree."""
+    flags = "".join([f" --workers={workers}" if workers else "", f" --io={io}" if io else ""])
+    command = f"{shlex.quote(str(binary))} -c {{conf}} -s {{stats}} -a {{host}} -o {{log}}{flags}"
+    return Candidate("cashew", command, first_line(binary, "-V") + flags)
