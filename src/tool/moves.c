@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tool/moves.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Of 24 bytes each. */
+enum { ARCS_MOST = 1 << 24 };
 
 /* A place in the runs of a spread, which begin anew again and again. */
 struct cursor {
@@ -130,41 +134,160 @@ static bool walk(struct finder *f)
     return true;
 }
 
-/* How many hashes below `end` have a remainder from `low` to below `high`. */
-static uint64_t count_below(uint64_t end, uint64_t period, uint64_t low, uint64_t high)
+/* An arc of a ring: the hashes from `begin` to below `end`. */
+struct arc {
+    uint32_t server;
+    uint64_t begin;
+    uint64_t end;
+};
+
+/* How the arcs of one server lie over the runs of remainders. */
+struct tally {
+    const struct spread *rest;
+    uint64_t whole; /* whole periods: each gives every run all that it has */
+    int64_t *
+        covered; /* of each run: how many times more than the run before it was covered as a whole */
+    uint64_t *pieces; /* of each run: hashes of arcs that begin or end in it */
+};
+
+/* The run that a remainder lies in. */
+static size_t run_at(const struct spread *s, uint64_t hash)
 {
-    uint64_t rest = end % period;
-    uint64_t more = rest <= low ? 0 : least(rest, high) - low;
-    return end / period * (high - low) + more;
+    size_t low = 0, high = s->run_count - 1;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->runs[middle].end <= hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-/* Between a ring and remainders a walk might be four thousand million steps: so each arc is set against each remainder's
- * run by a division. */
-static bool divide(struct finder *f, const struct spread *ring, const struct spread *rest)
+/* Adds the remainders from `low` to below `high`. */
+static void tally_piece(struct tally *t, uint64_t low, uint64_t high)
 {
-    uint64_t begin = 0;
-    for (size_t i = 0; i < ring->run_count; begin = ring->runs[i++].end) {
-        uint64_t low = 0;
-        for (size_t k = 0; k < rest->run_count; low = rest->runs[k++].end) {
-            uint64_t high = rest->runs[k].end;
-            uint64_t hashes = count_below(ring->runs[i].end, rest->period, low, high) -
-                              count_below(begin, rest->period, low, high);
-            uint32_t a = ring->runs[i].server, b = rest->runs[k].server;
-            bool old = ring == f->old;
-            if (!add(f, old ? a : b, old ? b : a, part_of(f, hashes)))
-                return false;
-        }
+    if (low == high)
+        return;
+    size_t first = run_at(t->rest, low), last = run_at(t->rest, high - 1);
+    if (first == last) {
+        t->pieces[first] += high - low;
+        return;
+    }
+    t->pieces[first] += t->rest->runs[first].end - low;
+    t->pieces[last] += high - t->rest->runs[last - 1].end;
+    t->covered[first + 1]++;
+    t->covered[last]--;
+}
+
+static void tally_arc(struct tally *t, const struct arc *arc)
+{
+    uint64_t period = t->rest->period, len = arc->end - arc->begin;
+    uint64_t low = arc->begin % period, high = low + len % period;
+    t->whole += len / period;
+    tally_piece(t, low, least(high, period));
+    if (high > period)
+        tally_piece(t, 0, high - period);
+}
+
+/* Adds what was tallied for one server, and begins anew. */
+static bool tally_end(struct tally *t, struct finder *f, uint32_t server)
+{
+    bool old_is_ring = t->rest == f->new, good = true;
+    uint64_t times = t->whole, begin = 0;
+    for (size_t i = 0; i < t->rest->run_count; i++) {
+        struct run run = t->rest->runs[i];
+        times += (uint64_t)t->covered[i];
+        double part = part_of(f, times * (run.end - begin) + t->pieces[i]);
+        good = good &&
+               (old_is_ring ? add(f, server, run.server, part) : add(f, run.server, server, part));
+        begin = run.end;
+        t->covered[i] = 0;
+        t->pieces[i] = 0;
+    }
+    t->whole = 0;
+    return good;
+}
+
+static int by_server(const void *left, const void *right)
+{
+    const struct arc *a = left, *b = right;
+    return (a->server > b->server) - (a->server < b->server);
+}
+
+/* How many arcs there are if the runs are repeated until every hash is in one. */
+static uint64_t arcs_count(const struct spread *s)
+{
+    return (s->values + s->period - 1) / s->period * s->run_count;
+}
+
+/* These arcs, those of each server together; sets `*count`. NULL if memory is out. */
+static struct arc *arcs_of(const struct spread *s, size_t *count)
+{
+    struct arc *arcs = calloc(arcs_count(s), sizeof(*arcs));
+    struct cursor at = {.of = s};
+    *count = 0;
+    for (uint64_t begin = 0, end; arcs != NULL && begin < s->values; begin = end) {
+        end = least(cursor_end(&at), s->values);
+        arcs[(*count)++] = (struct arc){s->runs[at.run].server, begin, end};
+        cursor_pass(&at, end);
+    }
+    if (arcs != NULL)
+        qsort(arcs, *count, sizeof(*arcs), by_server);
+    return arcs;
+}
+
+static bool tally_all(struct tally *t, struct finder *f, const struct arc *arcs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tally_arc(t, &arcs[i]);
+        bool last = i + 1 == count || arcs[i + 1].server != arcs[i].server;
+        if (last && !tally_end(t, f, arcs[i].server))
+            return false;
     }
     return true;
 }
 
+/* Counts the arcs of one over the runs of the other by division, where a walk would be long: between a ring and a few
+ * remainders it might be four thousand million steps. */
+static bool divide(struct finder *f, const struct spread *ring, const struct spread *rest)
+{
+    size_t count;
+    struct arc *arcs = arcs_of(ring, &count);
+    struct tally t = {.rest = rest};
+    t.covered = calloc(rest->run_count + 1, sizeof(*t.covered));
+    t.pieces = calloc(rest->run_count, sizeof(*t.pieces));
+    bool good =
+        arcs != NULL && t.covered != NULL && t.pieces != NULL && tally_all(&t, f, arcs, count);
+    free(arcs);
+    free(t.covered);
+    free(t.pieces);
+    return good;
+}
+
+/* Steps of a walk, about. */
+static double walk_cost(const struct spread *a, const struct spread *b)
+{
+    return (double)common_period(a, b) *
+           ((double)a->run_count / (double)a->period + (double)b->run_count / (double)b->period);
+}
+
+/* Arcs, and looks at every run for each server; what does not fit into memory is no way. */
+static double divide_cost(const struct spread *ring, const struct spread *rest)
+{
+    uint64_t arcs = arcs_count(ring);
+    return arcs > ARCS_MOST
+               ? DBL_MAX
+               : (double)arcs + (double)ring->conf->server_count * (double)rest->run_count;
+}
+
 static bool count_all(struct finder *f)
 {
-    bool old_whole = f->old->period == f->old->values;
-    bool new_whole = f->new->period == f->new->values;
-    if (old_whole == new_whole)
+    double walked = walk_cost(f->old, f->new);
+    double old_divided = divide_cost(f->old, f->new), new_divided = divide_cost(f->new, f->old);
+    if (walked <= old_divided && walked <= new_divided)
         return walk(f);
-    return old_whole ? divide(f, f->old, f->new) : divide(f, f->new, f->old);
+    return old_divided <= new_divided ? divide(f, f->old, f->new) : divide(f, f->new, f->old);
 }
 
 static bool multiply_shares(struct finder *f)
