@@ -373,6 +373,8 @@ int stream_connect(struct stream *s, struct loop *l, const struct addr *to,
 
 void stream_close(struct stream *s)
 {
+    if (s->bits & CLOSED)
+        return;
     set(s, CLOSED);
     list_unlink(&s->link);
     sock_close(&s->sock);

@@ -109,7 +109,8 @@ bool stream_paused(const struct stream *s);
 /** Has the kernel refused to take more for now? */
 bool stream_blocked(const struct stream *s);
 
-/** Closes at once; queued output is dropped. `closed` follows. */
+/** Closes at once; queued output is dropped. `closed` follows. Closing again is harmless: a finishing
+ * stream may have closed itself, and its owner hears of it only by `closed`. */
 void stream_close(struct stream *s);
 
 /** Closes after all queued output was handed to the kernel (then FIN, and input is read and dropped

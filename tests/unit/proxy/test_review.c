@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What an attentive reader doubted: odd moments at which the proxy could lose step, wait for ever or end twice. */
+#include "rig.h"
+
+#define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
+#define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
+
+static struct rig rig;
+static struct rig *const r = &rig;
+
+static int close_rig(void **state)
+{
+    (void)state;
+    rig_close(r);
+    return 0;
+}
+
+/* A client that said QUIT and never closes is cut by its own deadline and by the end of the process, both at the same
+ * moment. */
+static void test_stop_meets_the_deadline_of_a_lingering_client(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    SEND(r, c, "QUIT\r\n");
+    EXPECT(r, c, "+OK\r\n");
+    sim_advance(r->loop, STREAM_FINISH_MS - 250);
+    rig_stop(r);
+    sim_advance(r->loop, 249);
+    sim_advance(r->loop, 1);
+    assert_true(sim_peer_gone(c));
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, close_rig)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_stop_meets_the_deadline_of_a_lingering_client),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
