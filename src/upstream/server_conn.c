@@ -580,6 +580,12 @@ static size_t read_handshake(struct server_conn *sc, struct span in)
         end_protocol(sc, what);
         return in.len;
     }
+    /* A greeting must not be taken for the first reply, nor every reply behind it for that of the
+     * request before. */
+    if (sc->stream.sent == 0) {
+        end_protocol(sc, "replied before it was asked");
+        return in.len;
+    }
     proto->reply_reset(&sc->parser);
     memset(sc->handshake_text, 0, sizeof(sc->handshake_text));
     sc->handshake_len = 0;

@@ -31,12 +31,42 @@ static void test_stop_meets_the_deadline_of_a_lingering_client(void **state)
     assert_true(sim_peer_gone(c));
 }
 
+static void greet(struct sim_peer *p, void *context)
+{
+    (void)context;
+    assert_true(sim_peer_send(p, SPAN("+OK\r\n")));
+}
+
+/* A server that greets: its word is not the reply to an AUTH that it has not read, else every reply behind would be
+ * taken for that of the request before. */
+static void test_greeting_is_not_a_handshake_reply(void **state)
+{
+    (void)state;
+    struct addr at;
+    rig_open(r, REDIS "  redis_auth: pw\n  servers:\n   - greeter:7001:1 a\n");
+    assert_true(addr_literal(&at, "127.0.0.1", 7001));
+    struct sim_listener *listener = sim_listen(r->loop, &at, greet, NULL);
+    assert_non_null(listener);
+    assert_true(sim_name(r->loop, "greeter", 0, 0, &at, 1));
+    struct sim_peer *c = rig_client(r, 0);
+    SEND(r, c, "AUTH pw\r\nGET k\r\n");
+    sim_advance(r->loop, 10);
+    struct sim_peer *server = sim_listener_peer(listener, 0);
+    assert_non_null(server);
+    /* The reply to AUTH, were the greeting taken for it. */
+    if (!sim_peer_gone(server))
+        assert_true(sim_peer_send(server, SPAN("+OK\r\n")));
+    sim_settle(r->loop);
+    EXPECT(r, c, "+OK\r\n-ERR Invalid argument (server 'a' replied before it was asked)\r\n");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_stop_meets_the_deadline_of_a_lingering_client),
+        TEST(test_greeting_is_not_a_handshake_reply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
