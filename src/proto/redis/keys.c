@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "proto/redis/keys.h"
 
+#include <string.h>
+
 #include "base/must.h"
 
 static void add_range(struct request_view *v, uint32_t first, uint32_t count, uint32_t step)
@@ -51,6 +53,13 @@ struct option {
     uint8_t values;
 };
 
+/* The word that may be an option, as redis sees it: it compares C strings, which end at a NUL. */
+static struct span option_word(const struct request_view *v, uint32_t i)
+{
+    struct span s = word(v, i);
+    return span_of(s.ptr, strnlen(s.ptr, s.len));
+}
+
 /* The values behind the option `s`; UINT8_MAX if it is none of them. */
 static uint8_t option_values(const struct option *options, size_t count, struct span s)
 {
@@ -69,7 +78,7 @@ static bool stream_keys(struct request_view *v)
     uint32_t count = v->args->count;
     bool block = false;
     for (uint32_t i = 1; i < count; i++) {
-        struct span s = word(v, i);
+        struct span s = option_word(v, i);
         if (span_ieq(s, SPAN("streams"))) {
             uint32_t streams = count - i - 1;
             if (streams % 2 == 0)
@@ -94,7 +103,7 @@ static void stored_key(const struct key_place *k, struct request_view *v)
                                             {SPAN("store"), 1}, {SPAN("storedist"), 1}};
     uint32_t found = 0;
     for (uint32_t i = k->first; i + 1 < v->args->count; i++) {
-        struct span s = word(v, i);
+        struct span s = option_word(v, i);
         uint8_t values = option_values(options, ARRAY_LEN(options), s);
         if (values == UINT8_MAX)
             continue;

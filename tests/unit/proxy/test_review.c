@@ -8,6 +8,11 @@
 static struct rig rig;
 static struct rig *const r = &rig;
 
+static struct fake *a(void)
+{
+    return &rig.fakes[0][0];
+}
+
 static int close_rig(void **state)
 {
     (void)state;
@@ -60,6 +65,19 @@ static void test_greeting_is_not_a_handshake_reply(void **state)
     EXPECT(r, c, "+OK\r\n-ERR Invalid argument (server 'a' replied before it was asked)\r\n");
 }
 
+/* Redis compares option names as C strings: a NUL ends them. */
+static void test_block_behind_a_nul_is_refused(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_send(r, c,
+             SPAN("*6\r\n$5\r\nXREAD\r\n$7\r\nBLOCK\0x\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\nk\r\n$"
+                  "1\r\n$\r\n"));
+    assert_int_equal(a()->requests, 0);
+    rig_expect_begin(r, c, "-ERR ");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -67,6 +85,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_stop_meets_the_deadline_of_a_lingering_client),
         TEST(test_greeting_is_not_a_handshake_reply),
+        TEST(test_block_behind_a_nul_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
