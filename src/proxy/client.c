@@ -219,7 +219,8 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
         drop_args(c);
         return in.len;
     }
-    if (v.len > request_max(c))
+    /* What is dropped unread is answered by nothing, however much comes at once. */
+    if (v.len > request_max(c) && v.kind != REQUEST_NONE)
         v = (struct request_view){.kind = REQUEST_LOCAL,
                                   .len = v.len,
                                   .quiet = v.quiet,

@@ -2,7 +2,10 @@
 /* What an attentive reader doubted: odd moments at which the proxy could lose step, wait for ever or end twice. */
 #include "rig.h"
 
+#include <string.h>
+
 #define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
+#define MEMCACHE "p:\n  listen: 127.0.0.1:1\n  hash: md5\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 
 static struct rig rig;
@@ -78,6 +81,22 @@ static void test_block_behind_a_nul_is_refused(void **state)
     rig_expect_begin(r, c, "-ERR ");
 }
 
+/* The data of a refused item comes in pieces, each larger than a request may be: they are dropped without a word. */
+static void test_dropped_data_is_not_a_request(void **state)
+{
+    (void)state;
+    rig_open(r, MEMCACHE "  max_request_size: 100\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    char data[501];
+    memset(data, 'v', 500);
+    data[500] = '\0';
+    SEND(r, c, "set k 0 0 2000000000\r\n");
+    EXPECT(r, c, "SERVER_ERROR object too large for cache\r\n");
+    SEND(r, c, data);
+    SEND(r, c, data);
+    EXPECT(r, c, "");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -86,6 +105,7 @@ int main(void)
         TEST(test_stop_meets_the_deadline_of_a_lingering_client),
         TEST(test_greeting_is_not_a_handshake_reply),
         TEST(test_block_behind_a_nul_is_refused),
+        TEST(test_dropped_data_is_not_a_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
