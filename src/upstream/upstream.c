@@ -38,8 +38,16 @@ static void on_tick(struct timer *t)
     LIST_FOREACH_SAFE (node, &up->lines) {
         expire_line(container_of(node, struct conn_slot, lined), loop_now(up->loop), timeout);
     }
-    if (!list_empty(&up->waiting))
+    /* A line may be longer than the FIFO that it waits for: bytes of a request that was answered
+     * early can keep a connection busy. */
+    if (!list_empty(&up->waiting) || !list_empty(&up->lines))
         timer_start(up->loop, t, TICK_MS);
+}
+
+static void watch(struct upstream *up)
+{
+    if (up->pool->conf->timeout > 0 && !timer_running(&up->tick))
+        timer_start(up->loop, &up->tick, TICK_MS);
 }
 
 static bool slots_init(struct upstream *up, struct stats *stats, unsigned worker)
@@ -167,6 +175,7 @@ void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct w
     list_append(&slot->line, &w->link);
     if (!list_linked(&slot->lined))
         list_append(&up->lines, &slot->lined);
+    watch(up);
 }
 
 void upstream_late(struct upstream *up, uint32_t server)
@@ -191,12 +200,6 @@ static bool no_memory(struct upstream *up)
 {
     snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
     return false;
-}
-
-static void watch(struct upstream *up)
-{
-    if (up->pool->conf->timeout > 0 && !timer_running(&up->tick))
-        timer_start(up->loop, &up->tick, TICK_MS);
 }
 
 bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep, struct part *part,

@@ -97,6 +97,34 @@ static void test_dropped_data_is_not_a_request(void **state)
     EXPECT(r, c, "");
 }
 
+/* A server answered a big item early and then reads no more: nobody stands in its FIFO, yet who waits for it gets an
+ * answer in time. */
+static void test_waiter_behind_an_answered_request_times_out(void **state)
+{
+    (void)state;
+    enum { BIG = 6 * 1024 * 1024 };
+    rig_open(r, MEMCACHE "  timeout: 400\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *d = rig_client(r, 0);
+    SEND(r, d, "get k\r\n");
+    rig_expect_begin(r, d, "VALUE k");
+    sim_peer_limit(fake_conn_now(a())->peer, SIM_UNLIMITED, 100000);
+    struct buf wire = {0};
+    assert_true(buf_append(&wire, SPAN("set big 0 0 6291456\r\n")));
+    assert_true(buf_reserve(&wire, BIG + 2));
+    memset(wire.data + wire.tail, 'v', BIG);
+    wire.tail += BIG;
+    assert_true(buf_append(&wire, SPAN("\r\n")));
+    rig_send(r, c, buf_span(&wire));
+    buf_free(&wire);
+    fake_say(a(), "SERVER_ERROR object too large for cache\r\n");
+    EXPECT(r, c, "SERVER_ERROR object too large for cache\r\n");
+    SEND(r, d, "get k\r\n");
+    sim_advance(r->loop, 450);
+    sim_advance(r->loop, 450);
+    rig_expect_begin(r, d, "SERVER_ERROR Connection timed out (server 'a'");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -106,6 +134,7 @@ int main(void)
         TEST(test_greeting_is_not_a_handshake_reply),
         TEST(test_block_behind_a_nul_is_refused),
         TEST(test_dropped_data_is_not_a_request),
+        TEST(test_waiter_behind_an_answered_request_times_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
