@@ -149,7 +149,9 @@ static void piece_error(struct piece *p, struct span reason)
 static void on_reply(struct part *part, struct span bytes, bool last, bool error)
 {
     struct piece *p = container_of(part, struct piece, part);
-    bool wanted = p->split->request->client != NULL && !p->failed;
+    struct client *c = p->split->request->client;
+    bool begins = p->split->parked == 0; /* of the whole reply, which may be of any size */
+    bool wanted = c != NULL && !p->failed && (!begins || client_may_queue(c));
     if (wanted && buf_append(&p->reply, bytes))
         count_parked(p->split, bytes.len, 0);
     else if (wanted)

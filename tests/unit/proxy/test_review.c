@@ -2,11 +2,13 @@
 /* What an attentive reader doubted: odd moments at which the proxy could lose step, wait for ever or end twice. */
 #include "rig.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
 #define MEMCACHE "p:\n  listen: 127.0.0.1:1\n  hash: md5\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
+#define TWO ONE "   - 127.0.0.1:7002:1 b\n"
 
 static struct rig rig;
 static struct rig *const r = &rig;
@@ -14,6 +16,11 @@ static struct rig *const r = &rig;
 static struct fake *a(void)
 {
     return &rig.fakes[0][0];
+}
+
+static struct fake *b(void)
+{
+    return &rig.fakes[0][1];
 }
 
 static int close_rig(void **state)
@@ -125,6 +132,42 @@ static void test_waiter_behind_an_answered_request_times_out(void **state)
     rig_expect_begin(r, d, "SERVER_ERROR Connection timed out (server 'a'");
 }
 
+/* The joined replies of requests over several servers count against the limit as others do. */
+static void test_output_limit_of_split_replies(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS "  client_output_soft: 1000\n  client_output_limit: 50000\n" TWO);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    sim_peer_limit(c, SIM_UNLIMITED, 0);
+    a()->hold = true;
+    b()->hold = true;
+    const char *big_a = NULL;
+    const char *big_b = NULL;
+    static char keys[64][16];
+    for (int i = 0; i < 64; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "big:%d", 20000 + i);
+        const struct pool *p = r->pools[0];
+        uint32_t at = ring_pick(p->ring->ring, p->hash(span_str(keys[i])), 0);
+        if (at == 0)
+            big_a = keys[i];
+        else
+            big_b = keys[i];
+    }
+    assert_non_null(big_a);
+    assert_non_null(big_b);
+    for (int i = 0; i < 10; i++)
+        rig_ask(r, c, "MGET %s %s", big_a, big_b);
+    rig_ask(r, other, "GET k");
+    a()->hold = false;
+    b()->hold = false;
+    fake_send_all(a());
+    fake_send_all(b());
+    assert_true(sim_peer_gone(c));
+    assert_int_equal(POOL_STAT(r, client_overflow), 1);
+    rig_expect_get(r, other, "k");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -135,6 +178,7 @@ int main(void)
         TEST(test_block_behind_a_nul_is_refused),
         TEST(test_dropped_data_is_not_a_request),
         TEST(test_waiter_behind_an_answered_request_times_out),
+        TEST(test_output_limit_of_split_replies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
