@@ -211,15 +211,19 @@ def parse(arguments=None):
 
 
 def tools():
-    """The optimised cashew and the tools beside it: (cashew, load, micro)."""
-    binary = build.build("release")
-    where = build.folder("release")
+    """The cashew to measure, and the tools beside it: (cashew, load, micro)."""
+    binary = Path(os.environ["CASHEW_BIN"]).resolve() if "CASHEW_BIN" in os.environ else None
+    if binary and (binary.parent / "build.ninja").exists():
+        where = binary.parent
+    else:
+        built = build.build("release")
+        binary, where = binary or built, built.parent
     names = ["bench/load", "bench/micro"]
     done = subprocess.run(["ninja", "-C", str(where), *names], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise build.BuildError(done.stdout)
-    return os.environ.get("CASHEW_BIN") or binary, where / names[0], where / names[1]
+    return binary, where / names[0], where / names[1]
 
 
 def stop_asked(*_):
