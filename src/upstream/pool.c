@@ -49,6 +49,7 @@ static bool publish(struct pool *p)
 {
     uint64_t number = p->ring == NULL ? 1 : p->ring->number + 1;
     struct ring_version *v = ring_version_new(p, number);
+    p->stale = v == NULL;
     if (v == NULL) {
         log_error("pool '%s': no memory for a new ring", p->conf->name);
         return false;
@@ -156,13 +157,25 @@ struct ring_version *pool_ring(struct pool *p, uint64_t now)
 {
     pthread_mutex_lock(&p->mutex);
     bool good = true;
-    if (p->ring->retry_at <= now && readmit(p, now))
+    if (p->ring->retry_at <= now && (readmit(p, now) || p->stale))
         good = publish(p);
     struct ring_version *v = good ? p->ring : NULL;
     if (v != NULL)
         atomic_fetch_add(&v->refs, 1);
     pthread_mutex_unlock(&p->mutex);
     return v;
+}
+
+/* When memory is out the server stays, and its next failure tries again. */
+static bool eject(struct pool *p, uint32_t server, uint64_t now)
+{
+    p->live[server] = false;
+    p->servers[server].retry_at = now + (uint64_t)p->conf->server_retry_timeout;
+    p->live[server] = !publish(p);
+    if (p->live[server])
+        return false;
+    atomic_store(&p->servers[server].failures, 0);
+    return true;
 }
 
 bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now)
@@ -172,12 +185,11 @@ bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now)
     pthread_mutex_lock(&p->mutex);
     uint32_t failures = atomic_fetch_add(&s->failures, 1) + 1;
     if (auto_eject(p) && p->live[server] && failures >= (uint64_t)p->conf->server_failure_limit) {
-        p->live[server] = false;
-        s->retry_at = now + (uint64_t)p->conf->server_retry_timeout;
-        atomic_store(&s->failures, 0);
-        ejected = publish(p);
-        log_warn("pool '%s': server '%s' is ejected for %lld ms after %u failures", p->conf->name,
-                 s->conf->name, (long long)p->conf->server_retry_timeout, failures);
+        ejected = eject(p, server, now);
+        if (ejected)
+            log_warn("pool '%s': server '%s' is ejected for %lld ms after %u failures",
+                     p->conf->name, s->conf->name, (long long)p->conf->server_retry_timeout,
+                     failures);
     }
     pthread_mutex_unlock(&p->mutex);
     return ejected;

@@ -53,6 +53,7 @@ struct pool {
     bool *live;                 /* by server: is it on the ring? Behind the mutex */
     pthread_mutex_t mutex;
     struct ring_version *ring;    /* in force; behind the mutex */
+    bool stale;                   /* memory was out for a newer one; behind the mutex */
     _Atomic uint64_t ring_number; /* of `ring` */
 };
 
