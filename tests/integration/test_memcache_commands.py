@@ -272,6 +272,95 @@ def test_errors(pool):
         client.stats()
 
 
+def test_get_and_touch(pool, raw):
+    """The values come as from a get, and the keys of every server have the new time."""
+    mem = pool(3)
+    client = mem.client()
+    mem.spread(client)
+    conn = raw(mem.port)
+    conn.send(b"gat 100 missing\r\ngats 100 %s\r\n" % KEYS[1])
+    assert conn.recv_until(b"END\r\n") == b"END\r\n"
+    cas = conn.recv_until(b"END\r\n").split(b"\r\n")[0].split()[4]
+    assert client.cas(KEYS[1], b"value of " + KEYS[1], cas) is True
+    value = b"value of "
+    for verb in (b"gat", b"gats"):
+        conn.send(verb + b" +100  " + b" ".join(KEYS[:20]) + b" missing\r\n")
+        lines = conn.recv_until(b"END\r\n").split(b"\r\n")
+        assert [line.split()[1] for line in lines[:-2:2]] == KEYS[:20]
+        assert lines[1:-2:2] == [value + key for key in KEYS[:20]]
+        assert {len(line.split()) for line in lines[:-2:2]} == {4 if verb == b"gat" else 5}
+    conn.send(b"gat -1 " + b" ".join(KEYS[:20]) + b"\r\n")
+    assert conn.recv_until(b"END\r\n").count(b"VALUE ") == 20
+    assert client.get_many(KEYS[:20]) == {}
+    assert len(client.get_many(KEYS)) == 40
+
+
+def test_gat_of_a_dead_server(pool, raw):
+    mem = pool(3)
+    homes = mem.spread(mem.client())
+    mem.servers[1].kill()
+    conn = raw(mem.port)
+    conn.send(b"gat 100 " + b" ".join([homes[0][0], homes[1][0], homes[2][0]]) + b"\r\n")
+    lines = conn.recv_until(b"SERVER_ERROR ").split(b"\r\n")
+    assert [line.split()[1] for line in lines if line.startswith(b"VALUE ")] \
+        == [homes[0][0], homes[2][0]]
+    assert b"'s1'" in conn.recv_until()
+
+
+def test_flush_all_is_refused_unless_allowed(pool, raw):
+    mem = pool(3)
+    client = mem.client()
+    mem.spread(client)
+    with pytest.raises(MemcacheClientError, match="allow_flush"):
+        client.flush_all(noreply=False)
+    conn = raw(mem.port)
+    conn.send(b"flush_all noreply\r\nversion\r\n")
+    assert conn.recv_until() == b"VERSION 1.6.18\r\n"
+    assert len(client.get_many(KEYS)) == 60
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_flush_all_reaches_every_server(pool, count):
+    mem = pool(count, allow_flush=True)
+    client = mem.client()
+    mem.spread(client)
+    assert client.flush_all(noreply=False) is True
+    assert client.get_many(KEYS) == {}
+    for server in mem.servers:
+        assert int(server.client().stats()[b"cmd_flush"]) == 1
+    client.flush_all(delay=1000, noreply=True)
+    assert client.version() == b"1.6.18"
+    for server in mem.servers:
+        assert int(server.client().stats()[b"cmd_flush"]) == 2
+
+
+def test_flush_all_names_who_did_not(pool, raw):
+    mem = pool(3, allow_flush=True, auto_eject_hosts=True, server_failure_limit=1)
+    client = mem.client()
+    mem.spread(client)
+    mem.servers[1].kill()
+    conn = raw(mem.port)
+    for _ in range(3):
+        conn.send(b"flush_all\r\n")
+        line = conn.recv_until()
+        assert line.startswith(b"SERVER_ERROR ") and b"'s1'" in line
+    assert all(not server.client().get_many(KEYS)
+               for server in (mem.servers[0], mem.servers[2]))
+    mem.servers[1].restart()
+    conn.send(b"flush_all\r\n")
+    assert conn.recv_until() == b"OK\r\n"
+
+
+def test_flush_all_that_a_server_refuses(cashew, memcached_servers, raw):
+    servers = memcached_servers(1) + memcached_servers(1, args=["-F"])
+    port = harness.free_port()
+    cashew(harness.pool("p", port, servers, allow_flush=True))
+    conn = raw(port)
+    conn.send(b"flush_all\r\nversion\r\n")
+    assert conn.recv_until() == b"CLIENT_ERROR flush_all not allowed\r\n"
+    assert conn.recv_until() == b"VERSION 1.6.18\r\n"
+
+
 def test_quit(pool, raw):
     """The answers before it are given, then the connection ends."""
     conn = raw(pool(2).port)
