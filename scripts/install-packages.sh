@@ -30,7 +30,7 @@ apt-get install -q -y --no-install-recommends "$@"
 
 # What was installed just now should not start at the next boot either.
 if [ -d /run/systemd/system ]; then
-    for service in redis-server memcached nutcracker; do
+    for service in redis-server memcached nutcracker haproxy; do
         for package in "$@"; do
             if [ "$package" = "$service" ]; then
                 systemctl disable "$service" || true

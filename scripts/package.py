@@ -48,6 +48,7 @@ def tarball():
     made, = (where / "meson-dist").glob("*.tar.gz")
     for file in (made, made.with_name(made.name + ".sha256sum")):
         shutil.copy(file, OUT)
+    shutil.rmtree(where)
     return OUT / made.name
 
 
@@ -59,7 +60,8 @@ def maintainer():
 
 def changelog(version, who):
     date = email.utils.formatdate(int(asked("git", "log", "-1", "--format=%ct")))
-    return (f"cashew ({version}-1) unstable; urgency=medium\n\n"
+    # A revision that any of Debian's own is newer than.
+    return (f"cashew ({version}-0upstream1) unstable; urgency=medium\n\n"
             f"  * Version {version}; what is new is in the changelog of cashew itself.\n\n"
             f" -- {who}  {date}\n")
 
@@ -74,7 +76,7 @@ def unpack(source, version):
     tree = work / f"cashew-{version}"
     debian = tree / "debian"
     shutil.copytree(tree / "packaging" / "debian", debian)
-    who = maintainer() or "cashew <root@localhost>"
+    who = maintainer() or "cashew <nobody@localhost>"
     control = debian / "control"
     control.write_text(control.read_text().replace("@MAINTAINER@", who))
     (debian / "changelog").write_text(changelog(version, who))
@@ -90,6 +92,7 @@ def debian_packages(source, version):
     # A package for oneself needs no address that is valid everywhere; one for others does.
     lenient = [] if maintainer() else ["--suppress-tags", "bogus-mail-host-in-debian-changelog,bogus-mail-host"]
     call("lintian", "--fail-on", "error,warning", *lenient, changes)
+    shutil.rmtree(tree)
     packages = []
     for package in sorted(tree.parent.glob("*.deb")):
         if "-dbgsym_" not in package.name:
