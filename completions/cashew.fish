@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Made by scripts/gen-completions.py.
+complete -c cashew -f
+complete -c cashew -n __fish_use_subcommand -a ring -d 'where keys go'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s h -l help -d 'this help'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s V -l version -d 'show version and exit'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s t -l test-conf -d 'test configuration for syntax errors and exit'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s d -l daemonize -d 'run as a daemon'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s D -l describe-stats -d 'print stats description and exit'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -l describe-config -d 'print all keys of the configuration and exit'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s v -l verbose -x -d 'set logging level, 0 to 11'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s o -l output -r -F -d 'set logging file'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s c -l conf-file -r -F -d 'set configuration file'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s s -l stats-port -x -d 'set stats monitoring port'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s a -l stats-addr -x -d 'set stats monitoring ip'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s i -l stats-interval -x -d 'accepted for twemproxy\'s users; stats are always live'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s p -l pid-file -r -F -d 'set pid file'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s m -l mbuf-size -x -d 'accepted for twemproxy\'s users; buffers size themselves'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -l workers -x -a 'auto' -d 'set number of worker threads, or auto'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -l io -x -a 'epoll uring auto' -d 'set the loop: epoll, uring or auto'
+complete -c cashew -n '__fish_seen_subcommand_from ring' -s h -l help -d 'this help'
+complete -c cashew -n '__fish_seen_subcommand_from ring' -s c -l conf-file -r -F -d 'the configuration (default: conf/nutcracker.yml)'
+complete -c cashew -n '__fish_seen_subcommand_from ring' -s d -l diff -d 'compare the pools of two configurations: what part of the keys moves'
+complete -c cashew -n '__fish_seen_subcommand_from ring' -s j -l json -d 'answer in JSON'
+complete -c cashew -n '__fish_seen_subcommand_from ring' -s 0 -l null -d 'keys on the standard input end with a NUL byte each, not with a line end'
+complete -c cashew -n '__fish_seen_subcommand_from ring; and __fish_contains_opt -s d diff' -F
