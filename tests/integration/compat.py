@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the tests beside twemproxy share: the same config and the same script for Debian's
+nutcracker and for cashew, one after the other, on the same servers."""
+
+import os
+import re
+
+import harness
+import pytest
+
+NUTCRACKER = next((path for path in ("/usr/sbin/nutcracker", "/usr/bin/nutcracker")
+                   if os.path.exists(path)), None)
+needs_nutcracker = pytest.mark.skipif(NUTCRACKER is None,
+                                      reason="Debian's nutcracker is not installed")
+
+
+class Nutcracker(harness.Program):
+    """Debian's nutcracker. Its statistics are summed every 20 ms."""
+
+    def __init__(self, config, args=()):
+        super().__init__("nutcracker")
+        self.args = [str(arg) for arg in args]
+        self.config_path = self.dir / "nutcracker.yml"
+        self.config_path.write_text(config)
+        self.stats_port = harness.free_port()
+        self.addresses = [*harness.listen_addresses(config), self.stats_port]
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def command(self):
+        return [NUTCRACKER, "-c", self.config_path, "-s", self.stats_port, "-a", "127.0.0.1",
+                "-i", "20", "-o", self.dir / "log", *self.args]
+
+    def log(self):
+        path = self.dir / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stats(self):
+        return harness.Cashew.stats(self)
+
+
+class Side:
+    """One proxy with one pool `p`."""
+
+    def __init__(self, name, proxy, port):
+        self.name = name
+        self.proxy = proxy
+        self.port = port
+        self.ours = name == "cashew"
+
+    def pool_stats(self):
+        return self.proxy.stats()["p"]
+
+    def settled(self, condition, what="the numbers"):
+        """The numbers of the pool once they are so; twemproxy's are an interval old."""
+        def look():
+            numbers = self.pool_stats()
+            return numbers if condition(numbers) else None
+        return harness.wait_for(look, what=what)
+
+
+def proxy(ending, name, config, args=()):
+    """A running `nutcracker` or `cashew`."""
+    return ending.add((Nutcracker if name == "nutcracker" else harness.Cashew)(config, args=args))
+
+
+def side(ending, name, servers, args=(), **keys):
+    """The named proxy with a pool `p` over the servers."""
+    port = harness.free_port()
+    return Side(name, proxy(ending, name, harness.pool("p", port, servers, **keys), args), port)
+
+
+def both(ending, servers, story, args=(), **keys):
+    """Lets each proxy live through `story(side)`; returns what the stories gave, theirs first."""
+    told = []
+    for name in ("nutcracker", "cashew"):
+        one = side(ending, name, servers, args, **keys)
+        told.append(story(one))
+        one.proxy.kill() if name == "nutcracker" else one.proxy.stop()
+    return told
+
+
+def numbers(stats):
+    """The counters that both have, without the moments in time."""
+    ours = {"client_refused", "client_overflow"}
+    return {name: numbers(value) if isinstance(value, dict) else value
+            for name, value in stats.items() if name not in ours and name != "server_ejected_at"}
+
+
+def first_words(reply):
+    """An error line as twemproxy writes it: ours goes on in brackets with the server."""
+    return re.sub(rb" \((?:server '|all servers ).*?\)(?=\r\n)", b"", reply)
