@@ -2,21 +2,14 @@
 #include "io/epoll.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "io/accept.h"
+#include "io/kernel.h"
 #include "io/resolve.h"
-
-/* How many connections one listener gives in a turn, so that other workers get some and nobody
- * waits long. */
-enum { ACCEPTS_PER_TURN = 8, ACCEPT_PAUSE_MS = 100 };
 
 /* What the kernel told of a sock and we have not used up yet. An edge comes once, so it must be
  * remembered. */
@@ -40,9 +33,7 @@ struct epoll_loop {
     int epfd;
     int wakefd;
     struct list rescan; /* socks to look at in the next turn although no event comes for them */
-    struct list paused; /* acceptors that ran out of file descriptors */
-    struct timer accept_again;
-    struct acceptor *accepting; /* whose callback is running; NULL as soon as it was stopped */
+    struct accepting accepting;
     struct resolver *resolver;  /* made by the first look-up */
     int event;                  /* the one being handled */
     int events_len;
@@ -64,13 +55,6 @@ static struct epoll_loop *self(struct loop *l)
     return container_of(l, struct epoll_loop, base);
 }
 
-static uint64_t clock_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static int watch(struct epoll_loop *e, int fd, uint32_t events, uint64_t data)
 {
     struct epoll_event ev = {.events = events, .data.u64 = data};
@@ -79,19 +63,14 @@ static int watch(struct epoll_loop *e, int fd, uint32_t events, uint64_t data)
 
 /* ---- listening ---- */
 
-static int acceptor_watch(struct epoll_loop *e, struct acceptor *a)
+static int epoll_accept_start(struct loop *l, struct acceptor *a)
 {
     /* Level-triggered, since a turn leaves connections waiting; exclusive, so that one does not
      * wake every worker. */
-    int err = watch(e, a->fd, EPOLLIN | EPOLLEXCLUSIVE, tagged(a, TAG_ACCEPTOR));
+    int err = watch(self(l), a->fd, EPOLLIN | EPOLLEXCLUSIVE, tagged(a, TAG_ACCEPTOR));
     if (err == 0)
         a->bits |= WATCHED;
     return err;
-}
-
-static int epoll_accept_start(struct loop *l, struct acceptor *a)
-{
-    return acceptor_watch(self(l), a);
 }
 
 static void acceptor_unwatch(struct epoll_loop *e, struct acceptor *a)
@@ -108,63 +87,14 @@ static void acceptor_unwatch(struct epoll_loop *e, struct acceptor *a)
 
 static void epoll_accept_stop(struct loop *l, struct acceptor *a)
 {
-    struct epoll_loop *e = self(l);
-    acceptor_unwatch(e, a);
-    list_unlink(&a->link);
-    if (list_empty(&e->paused))
-        timer_stop(l, &e->accept_again);
-    if (e->accepting == a)
-        e->accepting = NULL;
-}
-
-static void acceptor_pause(struct epoll_loop *e, struct acceptor *a, int err)
-{
-    log_warn("accept on %d failed, trying again in %d ms: %s", a->fd, ACCEPT_PAUSE_MS,
-             strerror(err));
-    acceptor_unwatch(e, a);
-    list_unlink(&a->link);
-    list_append(&e->paused, &a->link);
-    if (!timer_running(&e->accept_again))
-        timer_start(&e->base, &e->accept_again, ACCEPT_PAUSE_MS);
-}
-
-static void accept_again(struct timer *t)
-{
-    struct epoll_loop *e = container_of(t, struct epoll_loop, accept_again);
-    struct list paused;
-    list_move(&paused, &e->paused);
-    while (!list_empty(&paused)) {
-        struct acceptor *a = LIST_FIRST(&paused, struct acceptor, link);
-        list_unlink(&a->link);
-        int err = acceptor_watch(e, a);
-        if (err != 0)
-            acceptor_pause(e, a, -err);
-    }
-}
-
-static bool out_of_resources(int err)
-{
-    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+    acceptor_unwatch(self(l), a);
+    accepting_stop(&self(l)->accepting, a);
 }
 
 static void acceptor_ready(struct epoll_loop *e, struct acceptor *a)
 {
-    e->accepting = a;
-    for (int i = 0; i < ACCEPTS_PER_TURN && e->accepting == a; i++) {
-        int fd = accept4(a->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            a->accepted(a, fd);
-            continue;
-        }
-        if (errno == EAGAIN)
-            break;
-        if (out_of_resources(errno)) {
-            acceptor_pause(e, a, errno);
-            break;
-        }
-        /* Anything else is the fault of that one connection, which is gone now. */
-    }
-    e->accepting = NULL;
+    if (accepting_take(&e->accepting, a) == ACCEPT_PAUSED)
+        acceptor_unwatch(e, a);
 }
 
 /* ---- connections ---- */
@@ -190,30 +120,14 @@ static int epoll_adopt(struct loop *l, struct sock *s, int fd)
     return sock_watch(s);
 }
 
-static int start_connect(struct sock *s, const struct addr *to)
-{
-    const int on = 1;
-    if (!addr_is_unix(to) && setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0)
-        return -errno;
-    int rc = connect(s->fd, &to->u.any, to->len);
-    if (rc != 0 && errno != EINPROGRESS)
-        return -errno;
-    s->bits |= CONNECTING;
-    int err = sock_watch(s);
-    if (err == 0 && rc == 0) {
-        s->bits |= OUT_READY;
-        rescan(s);
-    }
-    return err;
-}
-
 static int epoll_connect(struct loop *l, struct sock *s, const struct addr *to)
 {
     (void)l;
-    s->fd = socket(to->u.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    s->fd = kernel_connect(to);
     if (s->fd < 0)
-        return -errno;
-    int err = start_connect(s, to);
+        return s->fd;
+    s->bits |= CONNECTING;
+    int err = sock_watch(s);
     if (err == 0)
         return 0;
     close(s->fd);
@@ -226,20 +140,13 @@ static ssize_t epoll_send(struct sock *s, const struct iovec *iov, int count)
     size_t total = 0;
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
-    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
-                               .msg_iovlen = (size_t)count};
-    ssize_t n;
-    do
-        n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = kernel_send(s->fd, iov, count);
     if (n >= 0 && (size_t)n == total)
         return n;
     s->bits &= ~(uint32_t)OUT_READY;
-    if (n >= 0)
-        return n;
-    if (errno != EAGAIN)
+    if (n < 0 && n != -EAGAIN)
         s->bits |= DEAD;
-    return -errno;
+    return n;
 }
 
 static void epoll_review(struct sock *s)
@@ -262,35 +169,13 @@ static void epoll_close(struct sock *s)
     s->fd = -1;
 }
 
-static int socket_error(int fd)
-{
-    int err = 0;
-    socklen_t len = sizeof(err);
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 ? err : errno;
-}
-
-/* Connecting to a free port of this host may, by chance, get that very port as its own and so
- * connect to itself. */
-static bool connected_to_itself(int fd)
-{
-    struct addr here = {.len = sizeof(here.u)};
-    struct addr there = {.len = sizeof(there.u)};
-    if (getsockname(fd, &here.u.any, &here.len) != 0 ||
-        getpeername(fd, &there.u.any, &there.len) != 0)
-        return false;
-    return !addr_is_unix(&here) && here.len == there.len &&
-           memcmp(&here.u, &there.u, here.len) == 0;
-}
-
 static void end_connect(struct sock *s)
 {
-    int err = socket_error(s->fd);
-    if (err == 0 && connected_to_itself(s->fd))
-        err = ECONNREFUSED;
+    int err = kernel_connected(s->fd);
     s->bits &= ~(uint32_t)CONNECTING;
     if (err != 0)
         s->bits |= CONNECT_FAILED;
-    s->on->connected(s, -err);
+    s->on->connected(s, err);
 }
 
 static void end(struct sock *s, int err)
@@ -345,10 +230,10 @@ static void check_paused(struct sock *s)
 {
     if ((s->bits & (FAILED | SOCK_PAUSED | SOCK_CLOSING | ENDED)) != (FAILED | SOCK_PAUSED))
         return;
-    int err = socket_error(s->fd);
+    int err = kernel_error(s->fd);
     s->bits &= ~(uint32_t)FAILED;
     if (err != 0)
-        end(s, -err);
+        end(s, err);
 }
 
 static void offer(struct sock *s)
@@ -424,7 +309,7 @@ static void epoll_poll(struct loop *l, int ms)
 {
     struct epoll_loop *e = self(l);
     int n = epoll_wait(e->epfd, e->events, LOOP_EVENTS_PER_TURN, list_empty(&e->rescan) ? ms : 0);
-    l->now = clock_ms();
+    l->now = kernel_now();
     /* What callbacks put on the list from here on is for the next turn. */
     struct list again;
     list_move(&again, &e->rescan);
@@ -446,10 +331,7 @@ static void epoll_wake(struct loop *l)
 
 static int epoll_lookup(struct loop *l, struct lookup *k, const char *host, uint16_t port)
 {
-    struct epoll_loop *e = self(l);
-    if (e->resolver == NULL)
-        e->resolver = resolver_new(l);
-    return e->resolver == NULL ? -ENOMEM : resolver_lookup(e->resolver, k, host, port);
+    return resolver_lookup(&self(l)->resolver, l, k, host, port);
 }
 
 static void epoll_lookup_cancel(struct loop *l, struct lookup *k)
@@ -461,8 +343,7 @@ static void epoll_lookup_cancel(struct loop *l, struct lookup *k)
 static void epoll_free(struct loop *l)
 {
     struct epoll_loop *e = self(l);
-    if (e->resolver != NULL)
-        resolver_free(e->resolver);
+    resolver_free(e->resolver);
     if (e->wakefd >= 0)
         close(e->wakefd);
     if (e->epfd >= 0)
@@ -476,9 +357,8 @@ static struct loop *epoll_open(void)
     if (e == NULL)
         return NULL;
     list_init(&e->rescan);
-    list_init(&e->paused);
-    timer_init(&e->accept_again, accept_again);
-    e->base.now = clock_ms();
+    accepting_init(&e->accepting, &e->base, epoll_accept_start);
+    e->base.now = kernel_now();
     e->epfd = epoll_create1(EPOLL_CLOEXEC);
     e->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Every write to the eventfd is an edge, so it need not be read. */
