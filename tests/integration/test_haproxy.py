@@ -238,9 +238,11 @@ def test_a_dead_server_takes_no_cashew_out(house, servers):
     """What fails behind cashew is not HAProxy's affair, since the other cashew could not reach it either."""
     proxy, _ = house
     servers["redis"][0].kill()
+    for server in servers["memcached"]:
+        server.kill()
     with harness.Raw(proxy.ports["redis"]) as raw:
         answers = [raw.send(harness.resp("GET", f"key-{n}")).recv_reply() for n in range(50)]
     assert any(answer.startswith(b"-ERR") for answer in answers)
     assert b"$-1\r\n" in answers
     time.sleep(2.5)  # two checks and more
-    assert [proxy.state("redis", f"cashew-{n}") for n in (1, 2)] == ["UP", "UP"]
+    assert [proxy.state(pool, f"cashew-{n}") for pool in POOLS for n in (1, 2)] == ["UP"] * 4
