@@ -109,12 +109,14 @@ static uint64_t least(uint64_t a, uint64_t b)
 static uint64_t common_period(const struct spread *a, const struct spread *b)
 {
     uint64_t x = a->period, y = b->period;
+    must(x > 0 && y > 0);
     while (y != 0) {
         uint64_t rest = x % y;
         x = y;
         y = rest;
     }
-    /* Neither is over 2^32. */
+    /* Neither is over 2^32, and both can be divided by x. */
+    must(x > 0);
     return a->period / x > a->values / b->period ? a->values : a->period / x * b->period;
 }
 

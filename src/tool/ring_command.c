@@ -162,6 +162,7 @@ static void no_such_pool(const struct conf *conf, const char *name)
 {
     struct why why = {.text = ""};
     char what[128];
+    must(conf->pool_count > 0);
     const char **names = calloc(conf->pool_count, sizeof(*names));
     snprintf(what, sizeof(what), "a pool of %s", conf->file);
     for (uint32_t i = 0; names != NULL && i < conf->pool_count; i++)
@@ -185,6 +186,7 @@ static const struct conf_pool *find_pool(const struct conf *conf, const char *na
 
 static int show_shares(const struct ask *ask, const struct conf_pool *pools, uint32_t count)
 {
+    must(count > 0);
     struct spread **all = calloc(count, sizeof(struct spread *));
     bool good = all != NULL;
     for (uint32_t i = 0; good && i < count; i++)

@@ -66,7 +66,7 @@ static json_t *advice_at(const void *arg, size_t i)
 
 static json_t *pool_advice(const struct spread *pool)
 {
-    struct advice all[ADVICE_MAX];
+    struct advice all[ADVICE_MAX] = {{0}};
     return array_of(advice_of_pool(pool, all), advice_at, all);
 }
 
@@ -174,14 +174,14 @@ static json_t *move_at(const void *arg, size_t i)
 /* What a server had and will have; an index of UINT32_MAX: it is not there. */
 static json_t *before_after(const struct ring_change *c, uint32_t old, uint32_t new)
 {
-    const struct conf_server *before = old == UINT32_MAX ? NULL : &c->old->conf->servers[old];
-    const struct conf_server *after = new == UINT32_MAX ? NULL : &c->new->conf->servers[new];
-    return json_pack("{s:s, s:s?, s:s?, s:o, s:o}", "name",
-                     before == NULL ? after->name : before->name, "address_before",
-                     before == NULL ? NULL : before->at.text, "address_after",
-                     after == NULL ? NULL : after->at.text, "share_before",
-                     before == NULL ? json_null() : json_real(c->old->shares[old]), "share_after",
-                     after == NULL ? json_null() : json_real(c->new->shares[new]));
+    bool was = old != UINT32_MAX, is = new != UINT32_MAX;
+    const struct conf_server *before = &c->old->conf->servers[was ? old : 0];
+    const struct conf_server *after = &c->new->conf->servers[is ? new : 0];
+    return json_pack("{s:s, s:s?, s:s?, s:o, s:o}", "name", was ? before->name : after->name,
+                     "address_before", was ? before->at.text : NULL, "address_after",
+                     is ? after->at.text : NULL, "share_before",
+                     was ? json_real(c->old->shares[old]) : json_null(), "share_after",
+                     is ? json_real(c->new->shares[new]) : json_null());
 }
 
 static json_t *servers_of(const struct ring_change *c)
@@ -204,7 +204,7 @@ static json_t *servers_of(const struct ring_change *c)
 
 static json_t *change_advice(const struct ring_change *c)
 {
-    struct advice all[2 * ADVICE_MAX];
+    struct advice all[2 * ADVICE_MAX] = {{0}};
     size_t count = advice_of_change(c->old, c->new, all);
     count += advice_of_pool(c->new, all + count);
     return array_of(count, advice_at, all);

@@ -46,7 +46,7 @@ static void write_advice(const struct screen *s, const struct advice *all, size_
 
 static void advise_pool(const struct screen *s, const struct spread *pool)
 {
-    struct advice all[ADVICE_MAX];
+    struct advice all[ADVICE_MAX] = {{0}};
     write_advice(s, all, advice_of_pool(pool, all));
 }
 
@@ -133,7 +133,7 @@ static bool text_keys_begin(struct ring_keys *k)
 {
     const struct screen *s = k->screen;
     struct screen errors = screen_of(stderr);
-    struct advice all[ADVICE_MAX];
+    struct advice all[ADVICE_MAX] = {{0}};
     size_t count = advice_of_pool(k->pool, all);
     for (size_t i = 0; i < count; i++)
         if (all[i].warning)
@@ -272,7 +272,7 @@ static void write_moved(const struct screen *s, const struct ring_change *c)
 
 static bool write_change(const struct screen *s, const struct ring_change *c)
 {
-    struct advice all[ADVICE_MAX];
+    struct advice all[ADVICE_MAX] = {{0}};
     bool good = true;
     write_moved(s, c);
     if (c->moves.count > 0) {

@@ -124,6 +124,7 @@ static size_t runs_most(const struct spread *s)
 
 static bool spread_open(struct spread *s)
 {
+    must(s->conf->server_count > 0);
     s->pool = pool_new(s->conf, 0);
     if (s->pool == NULL)
         return false;
