@@ -219,6 +219,21 @@ bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain 
     return true;
 }
 
+bool chain_move(struct chain *from, struct chunk_pool *pool, size_t n, struct chain *to)
+{
+    must(n <= from->len);
+    while (n > 0) {
+        struct span here = {from->first->data + from->first->head,
+                            from->first->tail - from->first->head};
+        here.len = here.len < n ? here.len : n;
+        if (!chain_append(to, pool, here))
+            return false;
+        chain_consume(from, pool, here.len);
+        n -= here.len;
+    }
+    return true;
+}
+
 void chain_clear(struct chain *c, struct chunk_pool *pool)
 {
     while (c->first != NULL) {

@@ -70,6 +70,10 @@ void chain_consume(struct chain *c, struct chunk_pool *pool, size_t n);
  * changed. */
 must_check bool chain_cut(struct chain *c, struct chunk_pool *pool, size_t n, struct chain *tail);
 
+/** Moves the first `n` bytes (at most its length) behind those of `to`, as a copy. False if memory is
+ * out: some may have been moved. */
+must_check bool chain_move(struct chain *from, struct chunk_pool *pool, size_t n, struct chain *to);
+
 /** Drops all bytes. */
 void chain_clear(struct chain *c, struct chunk_pool *pool);
 

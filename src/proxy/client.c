@@ -107,7 +107,7 @@ static uint64_t output_soft(const struct client *c)
 static bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < output_soft(c) &&
-           !list_linked(&c->waiter.link);
+           !list_linked(&c->waiter.link) && c->draining == 0;
 }
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
@@ -115,8 +115,20 @@ static bool may_read(const struct client *c)
 static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link))
+        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0)
         stream_resume(&c->stream);
+}
+
+void client_drains(struct client *c)
+{
+    c->draining++;
+}
+
+void client_drained(struct client *c)
+{
+    must(c->draining > 0);
+    if (--c->draining == 0)
+        read_on(c);
 }
 
 static void on_go(struct waiter *w, bool late)

@@ -78,8 +78,9 @@ struct client {
     uint32_t id;
     enum client_state state;
     struct waiter
-        waiter; /* in a server's line: the request at the front of the input waits there */
-    bool late;  /* ... and has waited for too long */
+        waiter;        /* in a server's line: the request at the front of the input waits there */
+    bool late;         /* ... and has waited for too long */
+    uint32_t draining; /* parts that may still be answered on connections that were given up */
 };
 
 enum {
@@ -98,6 +99,12 @@ bool client_may_queue(struct client *c);
 /** Puts the client into the line of a connection that is busy: its request stays at the front of the
  * input until it is its turn. */
 void client_wait(struct client *c, uint32_t server);
+
+/** A part of it may still be answered on a connection that was given up: no request is read until
+ * client_drained(), so that none goes to a fresh connection and overtakes. It costs little, since
+ * replies leave in order. */
+void client_drains(struct client *c);
+void client_drained(struct client *c);
 
 /** Reads no more requests; closes behind the last reply. */
 void client_end(struct client *c);

@@ -98,6 +98,24 @@ void request_fail(struct request *r, struct span reason)
     request_done(r);
 }
 
+void request_drains(struct request *r)
+{
+    if (r->client != NULL)
+        client_drains(r->client);
+}
+
+/* Of a client that is gone nobody knows any more what came first. */
+bool request_stays(const struct request *r)
+{
+    return r->client == NULL || r->client->draining > 0;
+}
+
+void request_part_ended(struct request *r, const struct part *p)
+{
+    if (p->drains && r->client != NULL)
+        client_drained(r->client);
+}
+
 static void on_reply(struct part *p, struct span piece, bool last, bool error)
 {
     struct request *r = container_of(p, struct request, part);
@@ -116,16 +134,31 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     r->streamed = r->streamed || (r->client != NULL && c->first == r);
     if (!good)
         client_fail(c, "no memory for a reply");
-    if (last)
-        request_done(r);
+    if (!last)
+        return;
+    request_part_ended(r, p);
+    request_done(r);
 }
 
 static void on_failed(struct part *p, struct span reason)
 {
-    request_fail(container_of(p, struct request, part), reason);
+    struct request *r = container_of(p, struct request, part);
+    request_part_ended(r, p);
+    request_fail(r, reason);
 }
 
-static const struct part_events events = {.reply = on_reply, .failed = on_failed};
+static void on_drains(struct part *p)
+{
+    request_drains(container_of(p, struct request, part));
+}
+
+static bool on_stays(const struct part *p)
+{
+    return request_stays(container_of(p, struct request, part));
+}
+
+static const struct part_events events = {
+    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
 
 /* A request that can't even be noted: its client can't be answered in order any more. */
 static void no_memory(struct client *c)

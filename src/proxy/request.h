@@ -65,6 +65,11 @@ void request_orphan(struct request *r);
 /** Takes it out of memory; it stands in no FIFO and has no part under way. */
 void request_free(struct request *r);
 
+/** What part_events say of drains() and stays(), for every part of `r`; and the part ended. */
+void request_drains(struct request *r);
+bool request_stays(const struct request *r);
+void request_part_ended(struct request *r, const struct part *p);
+
 /** Adds to the parked reply. False if memory is out. */
 must_check bool request_park(struct request *r, struct span bytes);
 

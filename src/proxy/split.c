@@ -161,6 +161,7 @@ static void on_reply(struct part *part, struct span bytes, bool last, bool error
     if (!last)
         return;
     p->error = error;
+    request_part_ended(p->split->request, part);
     piece_in(p);
 }
 
@@ -168,10 +169,22 @@ static void on_failed(struct part *part, struct span reason)
 {
     struct piece *p = container_of(part, struct piece, part);
     piece_error(p, reason);
+    request_part_ended(p->split->request, part);
     piece_in(p);
 }
 
-static const struct part_events events = {.reply = on_reply, .failed = on_failed};
+static void on_drains(struct part *part)
+{
+    request_drains(container_of(part, struct piece, part)->split->request);
+}
+
+static bool on_stays(const struct part *part)
+{
+    return request_stays(container_of(part, struct piece, part)->split->request);
+}
+
+static const struct part_events events = {
+    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
 
 static struct split *split_new(struct request *r, const struct request_view *v, uint32_t keys,
                                uint32_t parts)

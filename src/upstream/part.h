@@ -23,6 +23,12 @@ struct part_events {
     /** No (further) reply will come. `reason` is a text for the client, lent for the time of the
      * call. */
     void (*failed)(struct part *p, struct span reason);
+    /** Its connection was given up, yet its reply may still come there: until it ended, no later
+     * part of the same client may go to another connection of that server, or it could overtake.
+     * `p->drains` is set from here on. Called at most once. */
+    void (*drains)(struct part *p);
+    /** Asked of one that no server has seen: must it stay behind such a part of its client? */
+    bool (*stays)(const struct part *p);
 };
 
 struct part {
@@ -32,6 +38,7 @@ struct part {
     uint64_t born;  /* when it was queued: ms of the loop's clock */
     uint32_t bytes; /* of its request */
     uint8_t expect; /* for the protocol's parse_reply() */
+    bool drains;    /* upstream's: drains() was called */
 };
 
 #endif

@@ -195,7 +195,13 @@ static void swallow_failed(struct part *p, struct span reason)
     free(p);
 }
 
-static const struct part_events swallow = {.reply = swallow_reply, .failed = swallow_failed};
+static void swallow_drains(struct part *p)
+{
+    (void)p; /* who was told that it failed waits for nothing */
+}
+
+static const struct part_events swallow = {
+    .reply = swallow_reply, .failed = swallow_failed, .drains = swallow_drains};
 
 static void fifo_append(struct server_conn *sc, struct part *p)
 {
@@ -750,6 +756,46 @@ static bool take_unsent(struct server_conn *sc, struct list *parts, struct chain
     return true;
 }
 
+static void drain_part(struct part *p)
+{
+    if (p->drains)
+        return;
+    p->drains = true;
+    p->on->drains(p);
+}
+
+/* What the server may have read drains. Behind it stay those of the unsent `parts` whose client
+ * waits for one of those, since on another connection they could overtake it; the rest, and its
+ * bytes, are left to be moved. False: memory is out, and what is left has no bytes any more. */
+static bool keep_order(struct server_conn *sc, struct list *parts, struct chain *bytes)
+{
+    struct chain moved = {0};
+    struct chain stay = {0};
+    bool good = true;
+    LIST_FOREACH (node, &sc->parts) {
+        drain_part(part_of(node));
+    }
+    LIST_FOREACH_SAFE (node, parts) {
+        struct part *p = part_of(node);
+        bool stays = p->on->stays(p);
+        good = good && chain_move(bytes, chunks_of(sc), p->bytes, stays ? &stay : &moved);
+        if (!stays || !good)
+            continue;
+        list_unlink(&p->link);
+        p->start = sc->queued;
+        sc->queued += p->bytes;
+        fifo_append(sc, p);
+        drain_part(p);
+    }
+    chain_clear(bytes, chunks_of(sc));
+    if (good)
+        *bytes = moved;
+    else
+        chain_clear(&moved, chunks_of(sc));
+    stream_write_chain(&sc->stream, &stay);
+    return good;
+}
+
 /* Gives parts and their bytes, none of which any server has seen, to a fresh connection; the late
  * ones among them (they stand in front) fail. */
 static void move_parts(struct server_slot *server, struct conn_slot *slot, struct list *parts,
@@ -800,6 +846,10 @@ static void give_up(struct server_conn *sc, uint64_t timeout, struct span reason
              pool_of(sc)->conf->name, server_name(sc), (unsigned long long)timeout, sc->part_count);
     count_failure(sc);
     bool good = take_unsent(sc, &moved, &bytes) && expire_sent(sc, timeout, reason);
+    if (good && sc->part_count > 0 && !keep_order(sc, &moved, &bytes)) {
+        fail_parts(&moved, SPAN("Cannot allocate memory"));
+        good = false;
+    }
     leave_slot(sc);
     if (!good || sc->part_count == 0) {
         end_with(sc, END_LATE, reason.ptr);

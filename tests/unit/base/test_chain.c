@@ -199,6 +199,25 @@ static void test_consume_at_every_place(void **state)
     chunk_pool_free(&pool);
 }
 
+static void test_move_at_every_place(void **state)
+{
+    (void)state;
+    enum { LEN = 1100, STEP = 7 };
+    for (size_t n = 0; n <= LEN; n += STEP) {
+        struct chunk_pool pool = {0};
+        struct chain from = {0};
+        struct chain to = {0};
+        assert_true(chain_append(&to, &pool, span_of(run, 10)));
+        assert_true(chain_append(&from, &pool, span_of(run + 10, LEN)));
+        assert_true(chain_move(&from, &pool, n, &to));
+        assert_holds(&to, span_of(run, 10 + n));
+        assert_holds(&from, span_of(run + 10 + n, LEN - n));
+        chain_clear(&from, &pool);
+        chain_clear(&to, &pool);
+        chunk_pool_free(&pool);
+    }
+}
+
 static void test_iovec_is_bounded(void **state)
 {
     (void)state;
@@ -287,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_splice),
         cmocka_unit_test(test_splice_copies_few),
         cmocka_unit_test(test_consume_at_every_place),
+        cmocka_unit_test(test_move_at_every_place),
         cmocka_unit_test(test_iovec_is_bounded),
         cmocka_unit_test(test_cache_is_bounded),
         cmocka_unit_test(test_at_random),

@@ -265,6 +265,7 @@ static void test_timeout(void **state)
     rig_open(r, HEAD "  timeout: 400\n" ONE);
     struct sim_peer *c = rig_client(r, 0);
     struct sim_peer *d = rig_client(r, 0);
+    struct sim_peer *e = rig_client(r, 0);
     a()->hold = true;
     rig_ask(r, c, "GET k1");
     sim_advance(r->loop, 300);
@@ -277,10 +278,13 @@ static void test_timeout(void **state)
     EXPECT(r, d, "");
     assert_int_equal(SERVER_STAT(r, a(), server_timedout), 1);
     struct fake_conn *old = fake_conn_now(a());
-    /* New requests don't wait behind the late one. */
+    /* New requests don't wait behind the late one, unless their client has others on that
+     * connection, which they would overtake. */
     a()->hold = false;
     rig_ask(r, d, "GET k4");
+    rig_ask(r, e, "GET k5");
     EXPECT(r, d, "");
+    rig_expect_get(r, e, "k5");
     assert_int_equal(sim_listener_count(a()->listener), 2);
     /* The late reply comes at last and is swallowed; the others on that connection are answered. */
     assert_true(sim_peer_send(old->peer, buf_span(&old->pending)));

@@ -168,6 +168,65 @@ static void test_output_limit_of_split_replies(void **state)
     rig_expect_get(r, other, "k");
 }
 
+/* One slow request makes its connection given up. Another client's write is still on it: what that client asks next
+ * must not overtake the write on a fresh connection, while others go there at once. */
+static void test_nothing_overtakes_on_a_fresh_connection(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS "  timeout: 400\n" ONE);
+    struct sim_peer *slow = rig_client(r, 0);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, slow, "GET slow");
+    sim_advance(r->loop, 300);
+    rig_ask(r, c, "SET k v");
+    sim_advance(r->loop, 120);
+    EXPECT(r, slow, "-ERR Connection timed out (server 'a', 400 ms)\r\n");
+    rig_ask(r, c, "DEL k");
+    rig_ask(r, other, "GET k2");
+    assert_int_equal(sim_listener_count(a()->listener), 2);
+    assert_int_equal(a()->requests, 3);
+    fake_send_all(a());
+    rig_expect_get(r, other, "k2");
+    EXPECT(r, c, "+OK\r\n");
+    assert_int_equal(a()->requests, 4);
+    fake_send_all(a());
+    EXPECT(r, c, ":1\r\n");
+}
+
+/* The same when the next request was queued behind the write, and the kernel took no byte of it. */
+static void test_nothing_unsent_overtakes(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS "  timeout: 400\n" ONE);
+    struct sim_peer *slow = rig_client(r, 0);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, slow, "GET slow");
+    sim_advance(r->loop, 300);
+    rig_ask(r, c, "SET k v");
+    struct fake_conn *old = fake_conn_now(a());
+    sim_peer_limit(old->peer, SIM_UNLIMITED, 0);
+    rig_ask(r, c, "DEL k");
+    rig_ask(r, other, "GET k2");
+    rig_ask(r, c, "DEL k3");
+    buf_clear(&a()->log);
+    sim_advance(r->loop, 120);
+    EXPECT(r, slow, "-ERR Connection timed out (server 'a', 400 ms)\r\n");
+    fake_expect(a(), "*2\r\n$3\r\nGET\r\n$2\r\nk2\r\n");
+    sim_peer_limit(old->peer, SIM_UNLIMITED, SIM_UNLIMITED);
+    sim_settle(r->loop);
+    fake_expect(a(), "*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n*2\r\n$3\r\nDEL\r\n$2\r\nk3\r\n");
+    fake_send_all(a());
+    rig_expect_get(r, other, "k2");
+    EXPECT(r, c, "+OK\r\n:1\r\n:1\r\n");
+    rig_ask(r, c, "GET k4");
+    fake_send_all(a());
+    rig_expect_get(r, c, "k4");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -179,6 +238,8 @@ int main(void)
         TEST(test_dropped_data_is_not_a_request),
         TEST(test_waiter_behind_an_answered_request_times_out),
         TEST(test_output_limit_of_split_replies),
+        TEST(test_nothing_overtakes_on_a_fresh_connection),
+        TEST(test_nothing_unsent_overtakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
