@@ -165,14 +165,18 @@ static struct conn_slot *slot_for(const struct upstream *up, uint32_t server, ui
 
 bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep)
 {
-    const struct server_conn *sc = slot_for(up, server, keep)->conn;
-    return sc != NULL && server_conn_busy(sc);
+    const struct conn_slot *slot = slot_for(up, server, keep);
+    return slot->conn != NULL && (server_conn_busy(slot->conn) || !list_empty(&slot->line));
 }
 
 void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w)
 {
     struct conn_slot *slot = slot_for(up, server, keep);
-    list_append(&slot->line, &w->link);
+    /* Who comes back goes before those who came in the meantime: they are few. */
+    struct list *after = slot->line.prev;
+    while (after != &slot->line && container_of(after, struct waiter, link)->since > w->since)
+        after = after->prev;
+    list_append(after->next, &w->link);
     if (!list_linked(&slot->lined))
         list_append(&up->lines, &slot->lined);
     watch(up);

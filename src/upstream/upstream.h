@@ -86,11 +86,11 @@ uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent
  */
 bool upstream_sharded(const struct upstream *up);
 
-/** Has the connection that upstream_send() would use so much to do that one more request should wait?
- * A request is never refused for it: who does not ask does not wait. */
+/** Has the connection that upstream_send() would use so much to do that one more request should wait,
+ * or does somebody wait for it already? A request is never refused for it: who does not ask does not wait. */
 bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep);
 
-/** Puts `w` at the end of that connection's line. */
+/** Puts `w` into that connection's line, behind those who have waited for longer. */
 void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w);
 
 /** Sets up->reason for one who has waited for too long in the line of this server. */

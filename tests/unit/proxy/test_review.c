@@ -227,6 +227,34 @@ static void test_nothing_unsent_overtakes(void **state)
     rig_expect_get(r, c, "k4");
 }
 
+/* A connection that always has somebody new to serve: who waits for it is not passed by for ever. */
+static void test_newcomers_go_behind_a_waiter(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 3 };
+    struct sim_peer *crowd[2 * ROUNDS];
+    rig_open(r, REDIS "  max_in_flight: 2\n" ONE);
+    a()->hold = true;
+    struct sim_peer *first = rig_client(r, 0);
+    struct sim_peer *second = rig_client(r, 0);
+    struct sim_peer *waits = rig_client(r, 0);
+    rig_ask(r, first, "GET k1");
+    rig_ask(r, second, "GET k2");
+    rig_ask(r, waits, "GET k3");
+    for (size_t i = 0; i < ARRAY_LEN(crowd); i++)
+        crowd[i] = rig_client(r, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct fake_conn *conn = fake_conn_now(a());
+        sim_advance(r->loop, 10);
+        assert_true(sim_peer_send(conn->peer, buf_span(&conn->pending)));
+        buf_clear(&conn->pending);
+        for (int k = 0; k < 2; k++)
+            assert_true(sim_peer_send(crowd[2 * i + k], SPAN("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n")));
+        sim_settle(r->loop);
+    }
+    rig_expect_get(r, waits, "k3");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -240,6 +268,7 @@ int main(void)
         TEST(test_output_limit_of_split_replies),
         TEST(test_nothing_overtakes_on_a_fresh_connection),
         TEST(test_nothing_unsent_overtakes),
+        TEST(test_newcomers_go_behind_a_waiter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
