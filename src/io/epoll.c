@@ -34,8 +34,8 @@ struct epoll_loop {
     int wakefd;
     struct list rescan; /* socks to look at in the next turn although no event comes for them */
     struct accepting accepting;
-    struct resolver *resolver;  /* made by the first look-up */
-    int event;                  /* the one being handled */
+    struct resolver *resolver; /* made by the first look-up */
+    int event;                 /* the one being handled */
     int events_len;
     struct epoll_event events[LOOP_EVENTS_PER_TURN];
     char scratch[LOOP_BYTES_PER_TURN];

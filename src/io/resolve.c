@@ -137,7 +137,7 @@ static void report(struct task *t)
     }
 }
 
-struct resolver *resolver_new(struct loop *l)
+static struct resolver *resolver_new(struct loop *l)
 {
     struct resolver *r = calloc(1, sizeof(*r));
     if (r == NULL)
@@ -164,7 +164,7 @@ static int start(struct resolver *r)
     return -err;
 }
 
-int resolver_lookup(struct resolver *r, struct lookup *k, const char *host, uint16_t port)
+static int ask(struct resolver *r, struct lookup *k, const char *host, uint16_t port)
 {
     int err = r->started ? 0 : start(r);
     if (err != 0)
@@ -187,6 +187,14 @@ int resolver_lookup(struct resolver *r, struct lookup *k, const char *host, uint
     return 0;
 }
 
+int resolver_lookup(struct resolver **r, struct loop *l, struct lookup *k, const char *host,
+                    uint16_t port)
+{
+    if (*r == NULL)
+        *r = resolver_new(l);
+    return *r == NULL ? -ENOMEM : ask(*r, k, host, port);
+}
+
 void resolver_cancel(struct lookup *k)
 {
     struct query *q = k->backend;
@@ -197,6 +205,8 @@ void resolver_cancel(struct lookup *k)
 
 void resolver_free(struct resolver *r)
 {
+    if (r == NULL)
+        return;
     if (!r->started) {
         dispose(r);
         return;

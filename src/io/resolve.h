@@ -12,18 +12,15 @@
 
 struct resolver;
 
-/** A resolver that reports to this loop; NULL if memory is out. */
-must_check struct resolver *resolver_new(struct loop *l);
-
-/** As loop_lookup(). */
-must_check int resolver_lookup(struct resolver *r, struct lookup *k, const char *host,
-                               uint16_t port);
+/** As loop_lookup(). The first look-up of a loop makes its resolver, `*r`, which was NULL. */
+must_check int resolver_lookup(struct resolver **r, struct loop *l, struct lookup *k,
+                               const char *host, uint16_t port);
 
 /** As loop_lookup_cancel(); harmless when the look-up is over. */
 void resolver_cancel(struct lookup *k);
 
 /** Ends the thread. A getaddrinfo() under way is not waited for, since it may take many seconds:
- * its thread then ends by itself. Every look-up must be over or cancelled. */
+ * its thread then ends by itself. Every look-up must be over or cancelled. `r` may be NULL. */
 void resolver_free(struct resolver *r);
 
 #endif
