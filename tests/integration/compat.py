@@ -63,8 +63,10 @@ class Side:
 
 
 def proxy(ending, name, config, args=()):
-    """A running `nutcracker` or `cashew`."""
-    return ending.add((Nutcracker if name == "nutcracker" else harness.Cashew)(config, args=args))
+    """A running `nutcracker` or `cashew`, with one worker, as twemproxy has."""
+    if name == "nutcracker":
+        return ending.add(Nutcracker(config, args))
+    return ending.add(harness.Cashew(config, args=[*args, "--workers=1"]))
 
 
 def side(ending, name, servers, args=(), **keys):

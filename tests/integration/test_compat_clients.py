@@ -317,12 +317,10 @@ def test_counters_of_split_requests(ending, redis_servers):
 
     theirs, ours = both(ending, lines, story, redis=True, hash="murmur")
     assert (theirs.pop("fragments"), ours.pop("fragments")) == (0, 9)
-    for stats in (theirs, ours):
-        for i in range(3):
-            # Names of commands are lower case there, and here as the client wrote them.
-            assert stats[f"s{i}"]["request_bytes"] > 0
-    for i in range(3):
-        print(theirs[f's{i}'], ours[f's{i}'])
+    # Twemproxy counts the values of a split MSET twice, all but the last one.
+    surplus = sum(theirs[f"s{i}"].pop("request_bytes") - ours[f"s{i}"].pop("request_bytes")
+                  for i in range(3))
+    assert surplus == 29 * len(b"$1\r\nv\r\n")
     assert ours == theirs
 
 

@@ -10,7 +10,7 @@ from harness import Raw
 pytestmark = needs_nutcracker
 
 KEY250 = b"k" * 250
-VERSION = b"VERSION 1.6.18\r\n"
+VERSION = b"VERSION " + harness.memcached_version() + b"\r\n"
 MEGABYTE = 1024 * 1024
 
 SAME = {
@@ -21,8 +21,9 @@ SAME = {
     "set": b"set new 7 0 3\r\nxyz\r\nget new\r\n",
     "set of nothing": b"set new 0 0 0\r\n\r\nget new\r\n",
     "binary data": b"set new 0 0 6\r\n\r\n\0END\r\nget new\r\n",
-    "add replace append prepend": b"add a 0 0 1\r\nx\r\nadd new 0 0 1\r\nx\r\nreplace a 0 0 1\r\ny\r\n"
-                                  b"append a 0 0 1\r\nz\r\nprepend a 0 0 1\r\nw\r\nget a\r\n",
+    "add replace append prepend": b"add a 0 0 1\r\nx\r\nadd new 0 0 1\r\nx\r\n"
+                                  b"replace a 0 0 1\r\ny\r\nappend a 0 0 1\r\nz\r\n"
+                                  b"prepend a 0 0 1\r\nw\r\nget a\r\n",
     "cas": b"cas a 0 0 1 99999999\r\nx\r\ncas missing 0 0 1 1\r\nx\r\n",
     "delete": b"delete a\r\ndelete a\r\nget a\r\n",
     "numbers": b"incr n 5\r\ndecr n 100\r\nincr missing 1\r\nincr a 1\r\n",
@@ -159,7 +160,8 @@ def test_error_of_a_dead_server(ending):
     def story(one):
         with Raw(one.port) as client:
             answers = []
-            for request in (b"get k\r\n", b"set k 0 0 1\r\nx\r\n", b"incr k 1\r\n", b"delete k\r\n"):
+            for request in (b"get k\r\n", b"set k 0 0 1\r\nx\r\n", b"incr k 1\r\n",
+                            b"delete k\r\n"):
                 client.send(request)
                 answers.append(first_words(client.recv_until()))
             client.send(b"set k 0 0 1 noreply\r\nx\r\n")

@@ -124,8 +124,9 @@ def test_answered_instead_of_closed(world, case):
     assert ours == wanted + PONG
 
 
-@pytest.mark.parametrize("words", [("HELLO",), ("CLIENT", "INFO"), ("INFO",), ("CONFIG", "GET", "x"),
-                                   ("MOVE", "a", 1), ("COMMAND", "COUNT"), ("SUBSCRIBE", "c"),
+@pytest.mark.parametrize("words", [("HELLO",), ("CLIENT", "INFO"), ("INFO",),
+                                   ("CONFIG", "GET", "x"), ("MOVE", "a", 1), ("COMMAND", "COUNT"),
+                                   ("SUBSCRIBE", "c"),
                                    ("KEYS", "*"), ("EVAL", "return 1", 0), ("GET", "k" * 20000)])
 def test_one_answer_instead_of_closed(world, words):
     """Whatever the answer is, there is one, and the connection stays."""
@@ -217,7 +218,8 @@ def test_dead_shard(ending, redis_server, words):
     assert theirs[1] == (None if words == "MGET" else PONG)
 
 
-@pytest.mark.parametrize("line", [b"-OOM command not allowed\r\n", b"-LOADING dataset in memory\r\n",
+@pytest.mark.parametrize("line", [b"-OOM command not allowed\r\n",
+                                  b"-LOADING dataset in memory\r\n",
                                   b"-BUSY running a script\r\n"])
 def test_server_that_is_full_or_busy(ending, fake_server, line):
     """Twemproxy closes the connection to the server, and with it everybody's requests."""
