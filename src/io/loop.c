@@ -5,8 +5,17 @@
 #include <stdlib.h>
 
 #include "io/epoll.h"
+#ifdef CASHEW_URING
+#include "io/uring.h"
+#endif
 
-const struct loop_ops *const loop_backends[] = {&epoll_ops, NULL};
+const struct loop_ops *const loop_backends[] = {
+    &epoll_ops,
+#ifdef CASHEW_URING
+    &uring_ops,
+#endif
+    NULL,
+};
 
 const struct loop_ops *loop_backend(struct span name)
 {
@@ -143,6 +152,7 @@ int loop_accept_start(struct loop *l, struct acceptor *a)
 {
     a->loop = l;
     a->bits = 0;
+    a->backend = NULL;
     list_init(&a->link);
     return l->ops->accept_start(l, a);
 }
@@ -158,6 +168,7 @@ static void sock_init(struct loop *l, struct sock *s, int fd)
     s->loop = l;
     s->fd = fd;
     s->bits = 0;
+    s->backend = NULL;
     list_init(&s->link);
 }
 

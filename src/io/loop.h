@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Unit loop is the boundary to the kernel: sockets, timers, wake-ups and name look-ups of one
  * thread. Its shape is that of completions; a backend is one const vtable, chosen at run time:
- * epoll.c, and sim.c, which is in memory and deterministic, for tests and fuzzing.
+ * epoll.c, uring.c, and sim.c, which is in memory and deterministic, for tests and fuzzing.
  *
  * Rules that every backend keeps:
  * - A turn takes at most 256 events and at most 64 KiB of each connection; what is left over comes
@@ -59,6 +59,7 @@ struct sock {
     const struct sock_events *on;
     struct loop *loop;
     struct list link; /* the loop's rescan or closing list */
+    void *backend;    /* more of the backend's, if it needs more */
     int fd;
     uint32_t bits;
 };
@@ -71,6 +72,7 @@ struct acceptor {
                      int fd); /* fd is non-blocking and close-on-exec; the callee owns it */
     struct loop *loop;
     struct list link;
+    void *backend;
     int fd;
     uint32_t bits;
 };
@@ -105,6 +107,7 @@ struct lookup {
  * and live in loop.c; so `closed` is called by nobody else. */
 struct loop_ops {
     const char *name;
+    const char *needs;          /* of the system, for people whose system lacks it; or NULL */
     struct loop *(*open)(void); /* NULL and errno; loop_open() fills in the shared part */
     void (*free)(struct loop *l);
     /* Waits at most `ms` (-1: as long as it takes) for events, sets `now`, and reports the events.

@@ -55,6 +55,23 @@ static unsigned processors(void)
     return (unsigned)CPU_COUNT(&set);
 }
 
+/* Tries it here, where the user sees why it does not work. */
+static bool try_loop(const struct process *p)
+{
+    struct loop *l = loop_open(p->io);
+    if (l != NULL) {
+        loop_free(l);
+        return true;
+    }
+    char why[256];
+    const char *needs = p->io->needs == NULL ? "" : p->io->needs;
+    snprintf(why, sizeof(why), "%s%s%s", strerror(errno), *needs == '\0' ? "" : "; it needs ",
+             needs);
+    char what[32];
+    snprintf(what, sizeof(what), "the %s loop", p->io->name);
+    return refuse(p, what, why);
+}
+
 static bool choose_loop(struct process *p)
 {
     const char *name = p->set->io;
@@ -62,7 +79,7 @@ static bool choose_loop(struct process *p)
     p->io = strcmp(name, "auto") == 0 ? loop_backends[0] : loop_backend(span_str(name));
     if (p->io == NULL)
         return refuse(p, name, "this loop is not part of this build");
-    return true;
+    return try_loop(p);
 }
 
 static bool make_pools(struct process *p)

@@ -29,6 +29,7 @@ struct variant {
     const struct loop_ops *ops;
     bool tcp; /* else unix sockets; the same to sim */
     const char *name;
+    const char *lacks; /* why this system can't run it; or NULL */
 };
 
 struct rig {
@@ -276,7 +277,43 @@ static const struct variant rig_variants[] = {
     {.ops = NULL, .tcp = false, .name = "unix"},
 };
 
-/* Runs each of `tests` on each backend and kind of socket, and on sim, as one group. */
+/* Why there can be no such loop here, or NULL. Anything else that goes wrong is a failure. */
+static inline const char *rig_lacks(const struct loop_ops *ops)
+{
+    struct loop *l = loop_open(ops);
+    if (l != NULL) {
+        loop_free(l);
+        return NULL;
+    }
+    bool forbidden = errno == EPERM || errno == ENOSYS || errno == EINVAL || errno == ENOMEM;
+    return ops->needs != NULL && forbidden ? strerror(errno) : NULL;
+}
+
+static inline void rig_skip(void **state)
+{
+    (void)state;
+    skip();
+}
+
+static inline struct CMUnitTest rig_test(const struct CMUnitTest *test, struct variant *v,
+                                         CMFixtureFunction setup, CMFixtureFunction teardown)
+{
+    char *name = malloc(200);
+    assert_non_null(name);
+    if (v->lacks != NULL) {
+        snprintf(name, 200, "%s over %s: %s (%s)", v->ops->name, v->name, test->name, v->lacks);
+        return (struct CMUnitTest){.name = name, .test_func = rig_skip};
+    }
+    snprintf(name, 200, "%s over %s: %s", v->ops->name, v->name, test->name);
+    return (struct CMUnitTest){.name = name,
+                               .test_func = test->test_func,
+                               .setup_func = setup,
+                               .teardown_func = teardown,
+                               .initial_state = v};
+}
+
+/* Runs each of `tests` on each backend and kind of socket, and on sim, as one group. A backend that
+ * the system forbids is skipped, and the name of the test says why. */
 static inline int rig_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,
                           CMFixtureFunction teardown)
 {
@@ -285,24 +322,17 @@ static inline int rig_run(const struct CMUnitTest *tests, size_t count, CMFixtur
     size_t v = 0;
     size_t n = 0;
     for (size_t i = 0; loop_backends[i] != NULL; i++) {
+        const char *lacks = rig_lacks(loop_backends[i]);
         for (size_t k = 0; k < ARRAY_LEN(rig_variants); k++) {
             variants[v] = rig_variants[k];
+            variants[v].lacks = lacks;
             variants[v++].ops = loop_backends[i];
         }
     }
     variants[v++] = (struct variant){.ops = &sim_ops, .tcp = true, .name = "memory"};
-    for (size_t i = 0; i < v; i++) {
-        for (size_t k = 0; k < count; k++) {
-            char *name = malloc(120);
-            snprintf(name, 120, "%s over %s: %s", variants[i].ops->name, variants[i].name,
-                     tests[k].name);
-            all[n++] = (struct CMUnitTest){.name = name,
-                                           .test_func = tests[k].test_func,
-                                           .setup_func = setup,
-                                           .teardown_func = teardown,
-                                           .initial_state = &variants[i]};
-        }
-    }
+    for (size_t i = 0; i < v; i++)
+        for (size_t k = 0; k < count; k++)
+            all[n++] = rig_test(&tests[k], &variants[i], setup, teardown);
     int failed = _cmocka_run_group_tests("rig", all, n, NULL, NULL);
     for (size_t i = 0; i < n; i++)
         free((void *)(uintptr_t)all[i].name);
