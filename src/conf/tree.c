@@ -128,6 +128,9 @@ static struct place scalar_place(struct fy_node *raw, struct place fallback)
     enum fy_node_style style = fy_node_get_style(raw);
     struct place at = mark_place(mark, fallback);
 
+    /* Some versions of the library give a value that is not there a token, and others none. */
+    if (style == FYNS_PLAIN && fy_node_get_scalar_length(raw) == 0)
+        return fallback;
     /* The library's mark stands behind the quote. */
     if (mark != NULL && at.column > 1 &&
         (style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED))
