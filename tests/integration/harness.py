@@ -7,6 +7,7 @@ too, for comparing), CASHEW_IO (default epoll), CASHEW_WORKERS, and CASHEW_WRAPP
 put in front, such as `setarch -R`.
 """
 
+import functools
 import json
 import os
 import random
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 15.0
 SANITIZER_EXIT = 99
+# The environment of a proxy that a test forces to end: it leaves its threads as they are.
+FORCED_END = {"TSAN_OPTIONS": "report_thread_leaks=0"}
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
            signal.SIGTRAP}
 
@@ -290,6 +293,13 @@ class Redis(_Server):
         return client
 
 
+@functools.lru_cache(None)
+def memcached_version():
+    """What the memcached of this machine calls itself, as b"1.6.18"."""
+    said = subprocess.run(["memcached", "-V"], check=True, stdout=subprocess.PIPE).stdout
+    return said.split()[1]
+
+
 class Memcached(_Server):
     """A memcached with one thread."""
 
@@ -384,8 +394,7 @@ def sanitizer_environment(folder, env=None):
         if name == "UBSAN_OPTIONS":
             extra += ":print_stacktrace=1"
         if name == "TSAN_OPTIONS":
-            # A forced end, which some tests ask for, leaves its threads as they are.
-            extra += ":second_deadlock_stack=1:report_thread_leaks=0"
+            extra += ":second_deadlock_stack=1"
         result[name] = ":".join(part for part in (result.get(name), extra) if part)
     return result
 

@@ -15,6 +15,7 @@ import pytest
 KEY250 = b"k" * 250
 KEY251 = b"k" * 251
 MARK = b"7712345678\r\n"
+VERSION = b"VERSION " + harness.memcached_version() + b"\r\n"
 SETUP = (b"set a 1 0 1\r\nA\r\nset b 2 0 1\r\nB\r\nset n 0 0 2\r\n10\r\ndelete new\r\n"
          b"set mark 0 0 10\r\n" + MARK + b"set noreply 0 0 1\r\nN\r\n"
          b"set " + KEY250 + b" 0 0 1\r\nK\r\n")
@@ -325,7 +326,7 @@ def test_flush_as_memcached(ending):
             for place in (servers[0].port, port):
                 with harness.Raw(place) as raw:
                     raw.send(b"flush_all" + rest + end + b"version\r\n")
-                    answers.append(raw.recv_until(b"VERSION 1.6.18\r\n"))
+                    answers.append(raw.recv_until(VERSION))
             assert answers[0] == answers[1], rest
 
 
