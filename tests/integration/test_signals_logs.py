@@ -238,7 +238,7 @@ def accepts(port):
 def test_second_signal_ends_at_once(cashew, fake_server, raw):
     server = fake_server()
     port = harness.free_port()
-    proxy = cashew(harness.pool("p", port, [server], redis=True))
+    proxy = cashew(harness.pool("p", port, [server], redis=True), env=harness.FORCED_END)
     client = raw(port)
     client.send(harness.resp("GET", "k"))
     harness.wait_for(lambda: proxy.stats()["p"][server.address]["out_queue"] == 1, 5)
@@ -258,7 +258,7 @@ def test_second_signal_ends_at_once(cashew, fake_server, raw):
 def test_orderly_end_has_a_bound(cashew, fake_server, raw):
     server = fake_server()
     port = harness.free_port()
-    proxy = cashew(harness.pool("p", port, [server], redis=True))
+    proxy = cashew(harness.pool("p", port, [server], redis=True), env=harness.FORCED_END)
     client = raw(port)
     client.send(harness.resp("GET", "k"))
     harness.wait_for(lambda: proxy.stats()["p"][server.address]["out_queue"] == 1, 5)
