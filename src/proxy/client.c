@@ -9,6 +9,9 @@
 #include "base/log.h"
 #include "proxy/request.h"
 
+/* Memory of each piece of work space that is kept between requests, bytes. */
+enum { WORK_KEEP = 4 << 20 };
+
 static struct client *of_stream(struct stream *s)
 {
     return container_of(s, struct client, stream);
@@ -206,6 +209,20 @@ static struct span too_large(struct client *c)
     return c->front->proto->error(line, span_str(reason)) ? buf_span(line) : SPAN("");
 }
 
+/* Gives back what a large request took of the work space that all share. */
+static void trim_work_space(struct proxy *px)
+{
+    if (px->scratch.cap > WORK_KEEP)
+        buf_free(&px->scratch);
+    if (px->compose.cap > WORK_KEEP)
+        buf_free(&px->compose);
+    if (px->shards_cap > WORK_KEEP / sizeof(*px->shards)) {
+        free(px->shards);
+        px->shards = NULL;
+        px->shards_cap = 0;
+    }
+}
+
 /* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
  * taken away. */
 static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
@@ -241,6 +258,7 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};
     drop_args(c);
+    trim_work_space(px);
     *again = fate == REQUEST_STARTED;
     if (fate == REQUEST_WAITS)
         return 0;

@@ -255,6 +255,34 @@ static void test_newcomers_go_behind_a_waiter(void **state)
     rig_expect_get(r, waits, "k3");
 }
 
+/* What one large request needed of the space that all share is given back. */
+static void test_work_space_is_given_back(void **state)
+{
+    (void)state;
+    enum { BIG = 6 * 1024 * 1024, KEYS = 600000 };
+    struct buf wire = {0};
+    rig_open(r, MEMCACHE TWO);
+    sim_listener_set(a()->listener, 1, 0);
+    sim_listener_set(b()->listener, 1, 0);
+    struct sim_peer *c = rig_client(r, 0);
+    assert_true(buf_append(&wire, SPAN("set k 0 0 6291456 noreply\r\n")));
+    assert_true(buf_reserve(&wire, BIG + 2));
+    memset(wire.data + wire.tail, 'v', BIG);
+    wire.tail += BIG;
+    assert_true(buf_append(&wire, SPAN("\r\n")));
+    rig_send(r, c, buf_span(&wire));
+    buf_clear(&wire);
+    assert_true(buf_append(&wire, SPAN("get")));
+    for (int i = 0; i < KEYS; i++)
+        assert_true(buf_append(&wire, i % 2 == 0 ? SPAN(" a") : SPAN(" b")));
+    assert_true(buf_append(&wire, SPAN("\r\n")));
+    rig_send(r, c, buf_span(&wire));
+    buf_free(&wire);
+    assert_in_range(r->proxy->scratch.cap, 0, 4 << 20);
+    assert_in_range(r->proxy->compose.cap, 0, 4 << 20);
+    assert_in_range(r->proxy->shards_cap * sizeof(*r->proxy->shards), 0, 4 << 20);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -269,6 +297,7 @@ int main(void)
         TEST(test_nothing_overtakes_on_a_fresh_connection),
         TEST(test_nothing_unsent_overtakes),
         TEST(test_newcomers_go_behind_a_waiter),
+        TEST(test_work_space_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
