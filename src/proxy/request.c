@@ -176,11 +176,13 @@ void request_answer(struct client *c, struct span reply)
         return;
     }
     struct request *r = request_new(c, false);
-    if (r == NULL || !request_park(r, reply)) {
+    if (r == NULL) {
         no_memory(c);
         return;
     }
     r->done = true;
+    if (!request_park(r, reply))
+        no_memory(c);
 }
 
 /* Answers with an error of ours, in its turn. */

@@ -432,7 +432,9 @@ static bool join_errors(const struct part_reply *parts, uint32_t part_count,
         struct span line = parts[i].bytes;
         while (line.len > 0 && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == '\n'))
             line.len--;
-        good = (!*any || chain_append(out, pool, SPAN("; "))) && chain_append(out, pool, line);
+        /* An empty line: there was no memory for it. */
+        good = line.len > 0 && (!*any || chain_append(out, pool, SPAN("; "))) &&
+               chain_append(out, pool, line);
         *any = true;
     }
     return good;

@@ -184,9 +184,10 @@ bool redis_join(uint8_t join, const struct part_reply *parts, uint32_t part_coun
     *bad = odd_part(join, parts, part_count);
     if (*bad != UINT32_MAX)
         return false;
+    /* There was no memory for an error line if it is empty: then there is none for the whole. */
     for (uint32_t i = 0; i < part_count; i++)
         if (parts[i].failed || parts[i].error)
-            return chain_append(out, pool, parts[i].bytes);
+            return parts[i].bytes.len > 0 && chain_append(out, pool, parts[i].bytes);
     if (join == CLASS_MGET)
         return join_values(parts, part_count, part_of, key_count, pool, out, bad);
     if (join == CLASS_MSET)

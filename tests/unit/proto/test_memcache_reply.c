@@ -359,6 +359,8 @@ static void test_join_ok(void **state)
          "CLIENT_ERROR flush_all not allowed; SERVER_ERROR gone\r\n",
          0,
          JOIN_OK},
+        /* There was no memory for the error line. */
+        {{GOOD("OK\r\n"), FAILED(""), GOOD("OK\r\n")}, 3, {0}, 0, NULL, UINT32_MAX, JOIN_OK},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         check_join(&cases[i]);

@@ -180,6 +180,9 @@ static void test_join_errors(void **state)
         /* A server that is out of step is named all the same. */
         const struct part_reply odd[] = {dead, REPLY("$1\r\na\r\n"), well[i]};
         JOIN(joins[i], odd, part_of, SPAN(""), 1);
+        /* There was no memory for the error line: a reply of no bytes would be none. */
+        const struct part_reply mute[] = {well[i], {.bytes = SPAN(""), .failed = true}, well[i]};
+        JOIN(joins[i], mute, part_of, SPAN(""), none);
     }
 }
 
