@@ -112,15 +112,19 @@ static void node_close_other(struct node *n)
         node_close(n->other);
 }
 
+static void node_adopt(struct rig *r, struct node *n)
+{
+    *n = (struct node){.rig = r, .sock.on = &events};
+    far_pair(r, &n->far, &n->near_fd);
+    CALL(assert_int_equal(loop_adopt(r->l, &n->sock, n->near_fd), 0));
+    n->used = true;
+}
+
 /* A node over an adopted connection. */
 static struct node *adopted(struct bench *b, size_t i)
 {
-    struct node *n = &b->nodes[i];
-    *n = (struct node){.rig = &b->rig, .sock.on = &events};
-    far_pair(&b->rig, &n->far, &n->near_fd);
-    CALL(assert_int_equal(loop_adopt(b->rig.l, &n->sock, n->near_fd), 0));
-    n->used = true;
-    return n;
+    node_adopt(&b->rig, &b->nodes[i]);
+    return &b->nodes[i];
 }
 
 static int setup(void **state)
@@ -310,6 +314,94 @@ static void offers_again(void **state)
     rig_idle(&b->rig);
     assert_int_equal(n->recvs, 1);
     assert_int_equal(n->largest, 0);
+}
+
+/* However pieces of all sizes follow each other, and whichever way a loop receives them. */
+static void receives_big_and_small(void **state)
+{
+    static const size_t sizes[] = {1,     5000, 20000, 70000, 3,    4096, 100, 90000, 1,
+                                   1,     1,    1,     1,     2000, 8192, 50,  16384, 65536,
+                                   65537, 7,    7,     7,     7,    7,    7,   200000};
+    struct bench *b = *state;
+    struct node *n = adopted(b, 0);
+    struct span all = rig_pattern(800000);
+    size_t at = 0;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        far_send(&n->far, span_of(all.ptr + at, sizes[i]));
+        at += sizes[i];
+        if (i % 3 != 0) /* else the next piece comes behind it */
+            UNTIL(&b->rig, buf_len(&n->got) == at);
+    }
+    far_half_close(&n->far);
+    UNTIL(&b->rig, n->ended == 1);
+    assert_span(buf_span(&n->got), span_of(all.ptr, at));
+    free((void *)(uintptr_t)all.ptr);
+}
+
+enum { CROWD = 60 };
+
+static struct node *crowd_new(struct bench *b)
+{
+    struct node *crowd = calloc(CROWD, sizeof(*crowd));
+    assert_non_null(crowd);
+    for (size_t i = 0; i < CROWD; i++)
+        node_adopt(&b->rig, &crowd[i]);
+    rig_idle(&b->rig);
+    return crowd;
+}
+
+static void crowd_free(struct bench *b, struct node *crowd)
+{
+    for (size_t i = 0; i < CROWD; i++)
+        node_close(&crowd[i]);
+    UNTIL(&b->rig, b->rig.l->socks == 0);
+    for (size_t i = 0; i < CROWD; i++) {
+        far_free(&crowd[i].far);
+        buf_free(&crowd[i].got);
+    }
+    free(crowd);
+}
+
+/* More comes at once than a loop may have room for. */
+static void receives_from_a_crowd(void **state)
+{
+    struct bench *b = *state;
+    struct node *crowd = crowd_new(b);
+    struct span much = rig_pattern(100000);
+    for (size_t i = 0; i < CROWD; i++)
+        far_send(&crowd[i].far, much);
+    for (size_t i = 0; i < CROWD; i++) {
+        UNTIL(&b->rig, buf_len(&crowd[i].got) == much.len);
+        assert_span(buf_span(&crowd[i].got), much);
+    }
+    crowd_free(b, crowd);
+    free((void *)(uintptr_t)much.ptr);
+}
+
+/* Those who don't want their bytes now don't keep others from theirs, and lose none. */
+static void a_paused_crowd_is_in_nobodys_way(void **state)
+{
+    struct bench *b = *state;
+    struct node *crowd = crowd_new(b);
+    struct span much = rig_pattern(30000);
+    for (size_t i = 1; i < CROWD; i++) {
+        CALL(sock_pause(&crowd[i].sock));
+        far_send(&crowd[i].far, much);
+    }
+    for (int i = 1; i <= 20; i++) {
+        far_send(&crowd[0].far, much);
+        UNTIL(&b->rig, buf_len(&crowd[0].got) == much.len * (size_t)i);
+    }
+    for (size_t i = 1; i < CROWD; i++) {
+        assert_true(crowd[i].recvs <= 1);
+        CALL(sock_resume(&crowd[i].sock));
+    }
+    for (size_t i = 1; i < CROWD; i++) {
+        UNTIL(&b->rig, buf_len(&crowd[i].got) == much.len);
+        assert_span(buf_span(&crowd[i].got), much);
+    }
+    crowd_free(b, crowd);
+    free((void *)(uintptr_t)much.ptr);
 }
 
 /* ---- ends ---- */
@@ -950,6 +1042,9 @@ int main(void)
         cmocka_unit_test(becomes_writable_once),
         cmocka_unit_test(pauses_and_resumes),
         cmocka_unit_test(offers_again),
+        cmocka_unit_test(receives_big_and_small),
+        cmocka_unit_test(receives_from_a_crowd),
+        cmocka_unit_test(a_paused_crowd_is_in_nobodys_way),
         cmocka_unit_test(sees_the_end),
         cmocka_unit_test(end_waits_for_resume),
         cmocka_unit_test(much_then_end),
