@@ -242,6 +242,70 @@ def test_server_that_is_full_or_busy(ending, fake_server, line):
     assert ours == (line, 0)
 
 
+@pytest.mark.parametrize("line", [b"-MOVED 3999 127.0.0.1:6381\r\n",
+                                  b"-ASK 3999 127.0.0.1:6381\r\n",
+                                  b"-WRONGTYPE no\r\n", b"+fine\r\n", b":-7\r\n", b"$-1\r\n",
+                                  b"*-1\r\n", b"*0\r\n", b"*2\r\n*1\r\n:1\r\n*-1\r\n"])
+def test_replies_are_passed_on(ending, fake_server, line):
+    """Of every kind, redirections too."""
+    def answer(conn):
+        while True:
+            conn.recv_until(b"\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+            conn.send(line)
+
+    server = fake_server(answer)
+
+    def story(one):
+        with Raw(one.port) as client:
+            client.send(resp("GET", "k") * 2)
+            return client.recv_exact(2 * len(line))
+
+    assert both(ending, [server], story, redis=True) == [line * 2] * 2
+
+
+@pytest.mark.parametrize("line", [b"%1\r\n+a\r\n+b\r\n", b"_\r\n", b"~0\r\n", b",1.5\r\n"])
+def test_replies_in_resp3(ending, fake_server, line):
+    """Nobody has asked for them: an error for both."""
+    def answer(conn):
+        conn.recv_until(b"\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+        conn.send(line)
+        conn._fill(10)
+
+    server = fake_server(answer)
+
+    def story(one):
+        with Raw(one.port) as client:
+            client.send(resp("GET", "k"))
+            return first_words(client.recv_reply())
+
+    assert both(ending, [server], story, redis=True) == [b"-ERR Invalid argument\r\n"] * 2
+
+
+def test_random(ending):
+    """Weights do not count, and what is read may not be found where it was written."""
+    servers = [ending.add(harness.Redis()) for _ in range(3)]
+    lines = [f"127.0.0.1:{s.port}:{weight}" for s, weight in zip(servers, (1, 9, 1))]
+
+    def story(one):
+        for server in servers:
+            server.client().flushall()
+            server.client().config_resetstat()
+        keys = [f"k{i}" for i in range(600)]
+        with Raw(one.port) as client:
+            for key in keys:
+                client.send(resp("SET", key, "v"))
+                assert client.recv_reply() == b"+OK\r\n"
+            client.send(resp("MGET", *keys))
+            assert client.recv_reply().startswith(b"*600\r\n")
+            client.send(resp("SUNION", *keys[:5]) + resp("DEL", *keys))
+            client.recv_reply()
+            assert client.recv_reply().startswith(b":")
+        return [server.client().info("commandstats")["cmdstat_set"]["calls"] for server in servers]
+
+    for calls in both(ending, lines, story, redis=True, distribution="random"):
+        assert all(130 < count for count in calls)
+
+
 # ---------------------------------------------------------------- passwords and databases
 
 AUTH = {
@@ -279,6 +343,33 @@ def test_database(ending, redis_server):
         return redis_server.client(db=3).get("k")
 
     assert both(ending, [redis_server], story, redis=True, redis_db=3) == [b"v", b"v"]
+
+
+def test_database_over_a_unix_socket(ending):
+    """Twemproxy forgets the SELECT there."""
+    server = ending.add(harness.Redis(unix=True))
+
+    def story(one):
+        with Raw(one.port) as client:
+            client.send(resp("SET", one.name, "v"))
+            client.recv_reply()
+        return [server.client(db=db).get(one.name) for db in (0, 3)]
+
+    theirs, ours = both(ending, [server], story, redis=True, redis_db=3)
+    assert theirs == [b"v", None]
+    assert ours == [None, b"v"]
+
+
+def test_password_that_the_server_does_not_want(ending, redis_server):
+    """Twemproxy does not see that it is refused."""
+    def story(one):
+        with Raw(one.port) as client:
+            client.send(resp("AUTH", "secret") + resp("SET", "k", "v"))
+            return client.recv_reply(), client.recv_reply()
+
+    theirs, ours = both(ending, [redis_server], story, redis=True, redis_auth="secret")
+    assert theirs == (b"+OK\r\n", b"+OK\r\n")
+    assert ours[1].startswith(b"-ERR Invalid argument (server ") and b"AUTH" in ours[1]
 
 
 def test_password_and_database(ending):
