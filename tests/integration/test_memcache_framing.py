@@ -89,7 +89,7 @@ STORE_WORDS = words([
     b"0 0 1\t", b"0 0 1\tx", b"0 0 1\r", b"0 0 1\x0b", b"\r 0 1", b"0 0 1\x85", b"0 0 1\xa0",
     b"0 0 " + b"0" * 500 + b"1", b"4294967295 0 1", b"4294967296 0 1", b"99999999999 0 1",
     b"18446744073709551615 0 1", b"18446744073709551616 0 1", b"-18446744073709551615 0 1",
-    b"9223372036854775808\t- 0 1", b"9223372036854775807\t- 0 1",
+    b"9223372036854775807\t- 0 1",
     b"99999999999999999999999999 0 3", b"-99999999999999999999999 0 1", b"0 2147483647 1",
     b"0 2147483648 1", b"0 4294967296 1", b"0 4294967295 1", b"0 9223372036854775807 1",
     b"0 9223372036854775808 1", b"0 99999999999999999999999999 1", b"0 -2147483648 1",
@@ -162,6 +162,14 @@ GROUPS = {name.lower(): cases for name, cases in (
     ("VERBS", VERBS), ("NUL_BYTES", NUL_BYTES), ("HTTP", HTTP), ("STORE_WORDS", STORE_WORDS),
     ("STORES", STORES), ("CAS", CAS), ("ARITHMETIC", ARITHMETIC), ("TOUCH", TOUCH),
     ("DELETE", DELETE), ("GAT", GAT), ("VERBOSITY", VERBOSITY), ("LONG", LONG))}
+
+
+# Refused by memcached 1.6.18, and by cashew before any version; newer ones store. Each with the
+# answer of 1.6.18, to which the data is a line of its own.
+OF_1_6_18 = {
+    b"set a 9223372036854775808\t- 0 1\r\nX\r\n":
+        b"CLIENT_ERROR bad command line format\r\nERROR\r\n",
+}
 
 
 def without_cas(answer):
@@ -241,6 +249,17 @@ def test_as_memcached(places, group):
     assert not differences(places, GROUPS[group])
 
 
+def test_where_versions_differ(places):
+    for case, answer in OF_1_6_18.items():
+        for name in ("one", "three"):
+            assert ask(places[name], case) == (answer + MARK, True)
+    if harness.memcached_version() != b"1.6.18":
+        pytest.skip(f"memcached {harness.memcached_version().decode()} reads {len(OF_1_6_18)} "
+                    "cases otherwise than 1.6.18; only cashew's answers were judged")
+    for case, answer in OF_1_6_18.items():
+        assert ask(places["alone"], case) == (answer + MARK, True)
+
+
 SLOWLY = [
     b"get a\r\n", b"get a\nget b\r\n", b"gets a b\r\n", b" get  a \n", b"set a 1 0 2\r\nXY\r\n",
     b"set a 1 0 2 noreply\r\nXY\r\n", b"set a 1 0 +2\nXY\r\n", b"set a 0 0 1\r\nXY\r\n",
@@ -269,12 +288,12 @@ def test_long_line_without_end(places):
 
 
 def test_pipeline_of_all(places):
-    """All short cases in one stream, answered in one stream: nothing is off by one. Not those of
-    a key that is too long behind another one: for these memcached 1.6.18 itself forgets the
-    answers that stand before in the same stream."""
+    """All short cases in one stream, answered in one stream: nothing is off by one. Not those that
+    get a key that is too long: for some of these, which depends on its version, memcached itself
+    forgets the answers that stand before in the same stream."""
     version = ask(places["alone"], b"version\r\n")[0]
     stay = [case for group in GROUPS.values() for case in group
-            if len(case) < 1000 and not re.match(rb"get a.* " + KEY251, case)
+            if len(case) < 1000 and not (KEY251 in case and re.match(rb"gets? |gats? ", case))
             and ask(places["alone"], case + b"version\r\n")[0].endswith(version)]
     stream = b"".join(stay)
     answers = {}
