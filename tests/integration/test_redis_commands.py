@@ -17,7 +17,8 @@ PROXY_ERROR = b"-ERR command '%s' is not supported by this proxy\r\n"
 CROSS = b"-CROSSSLOT Keys in request don't hash to the same slot"
 
 # What the proxy must answer as one redis would: each line is a command; keys that must share a
-# server have a common tag. Together they are every command that is forwarded or split.
+# server have a common tag. Together they are every command that is forwarded or split and that
+# redis 7 or 8 has without modules; of what an older server lacks both must say the same.
 SCRIPT = r"""
 set s hello
 get s
@@ -241,6 +242,37 @@ incr s
 lpush s a
 hget s f
 zadd z x y
+hset nh f v g w h x
+hexpire nh 100 FIELDS 2 f nothing
+hpexpire nh 100000 FIELDS 1 f
+hexpireat nh 33177117420 FIELDS 1 f
+hexpiretime nh FIELDS 2 f g
+hpexpireat nh 33177117420000 FIELDS 1 f
+hpexpiretime nh FIELDS 2 f g
+httl nh FIELDS 2 g nothing
+hpttl nh FIELDS 2 g nothing
+hpersist nh FIELDS 2 f g
+hsetex nh EX 100 FIELDS 2 f 1 i 2
+hgetex nh PERSIST FIELDS 3 f i nothing
+hgetdel nh FIELDS 3 f i nothing
+hgetall nh
+vadd v VALUES 2 1 0 east NOQUANT SETATTR {"side":1}
+vadd v VALUES 2 0 1 north NOQUANT
+vcard v
+vdim v
+vemb v east
+vgetattr v east
+vgetattr v north
+vinfo nothing
+vismember v east
+vismember v nowhere
+vlinks v nowhere
+vrandmember nothing
+vsetattr v north {"side":2}
+vsim v VALUES 2 1 0.5 WITHSCORES
+vsim v ELE north COUNT 1
+vrem v east
+vcard v
 set s v EX notanumber
 restore r 0 nonsense
 getrange s a b
@@ -382,8 +414,10 @@ def test_arity_is_the_servers(side):
         if row.arity > 0:
             asked.append(row.words + [b"1"] * (row.arity + 1 - len(row.words)))
         for request in asked:
-            reply = side.check(*request)
-            assert reply.startswith(b"-ERR wrong number of arguments for '"), request
+            direct, proxied = side.both(*request)
+            # Redis 8 writes the names of vector commands as its module does, in upper case.
+            assert proxied.lower() == direct.lower(), request
+            assert proxied.startswith(b"-ERR wrong number of arguments for '"), request
             compared += 1
     assert compared > 250
 
