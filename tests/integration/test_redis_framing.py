@@ -63,7 +63,6 @@ OPEN = [
      unknown(b"foo", b"a" * 100, b"b" * 25)),
     (b"f" * 200 + b" a\r\n", unknown(b"f" * 128, b"a")),
     (b"*3\r\n$3\r\nf\ro\r\n$3\r\na\x00b\r\n$3\r\nx\ny\r\n", unknown(b"f o", b"a", b"x y")),
-    (b"*1\r\n$4\r\nGET\x00\r\n", unknown(b"GET")),
     (b"object|encoding a\r\n", unknown(b"object|encoding", b"a")),
     (b"object foo\r\n", b"-ERR unknown subcommand 'foo'. Try OBJECT HELP.\r\n"),
     (b"*2\r\n$6\r\nobJect\r\n$3\r\na\nb\r\n",
@@ -160,9 +159,9 @@ class Asked:
             + harness.pool("locked", locked_port, [self.locked], redis=True,
                            redis_auth="secret"))
         self.port, self.locked_port = port, locked_port
-        version = self.redis.client().info()["redis_version"]
+        self.version = self.redis.client().info()["redis_version"]
         # The texts and limits are those of 7.0; others may differ.
-        self.servers = [self.redis.port] if version.startswith("7.0.") else []
+        self.servers = [self.redis.port] if self.version.startswith("7.0.") else []
         self.locked_servers = [self.locked.port] if self.servers else []
 
     def targets(self):
@@ -231,6 +230,20 @@ def test_too_long_line(asked, sent, last, answer):
             assert not raw.eof
             assert raw.send(last).recv_all(5) == answer
             assert raw.closed()
+
+
+def test_name_with_a_nul(asked):
+    """Redis compares names up to a NUL but hashes all of them, with a seed of its own at every
+    start: by chance it takes this one for GET. The proxy refuses it always."""
+    check_open([asked.port], b"*1\r\n$4\r\nGET\x00\r\n", unknown(b"GET"))
+    check_open([asked.port], b"*2\r\n$4\r\nGET\x00\r\n$1\r\na\r\n", unknown(b"GET", b"a"))
+
+
+def test_redis_itself_answers_so(asked):
+    """Whether the tables above were held against a real server, too."""
+    if not asked.servers:
+        pytest.skip(f"redis {asked.version} words and bounds some errors in another way than 7.0; "
+                    "only the proxy's answers were judged")
 
 
 def test_incomplete_waits(asked):
