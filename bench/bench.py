@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # pylint: disable=wrong-import-position
 import build
 import candidates
+import instructions
 import micro
 import report
 import run
@@ -203,7 +204,7 @@ def parse(arguments=None):
     parser.add_argument("--micro", action="store_true",
                         help="parsers, hashes and routing alone, without any proxy")
     parser.add_argument("--callgrind", action="store_true",
-                        help="with --micro: count instructions, too (needs valgrind)")
+                        help="count instructions, of the proxies or with --micro (needs valgrind)")
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (2 if options.quick else 5)
     options.warm_up, options.measure = (100, 300) if options.quick else (300, 1000)
@@ -230,23 +231,32 @@ def stop_asked(*_):
     raise run.Stopped
 
 
-def compare(options, binary, load):
-    everyone = pick_candidates(options, binary)
-    folder, bench = Path(tempfile.mkdtemp(prefix="cashew-bench-")), None
-    try:
-        bench = Bench(options, load, folder)
-        facts = about(everyone, options)
-        results = measure_all(bench, pick_scenarios(options.scenario), everyone, options)
-    finally:
-        if bench:
-            bench.children.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+def write(options, facts, results):
     if options.json:
         options.json.write_text(json.dumps({**facts, "scenarios": results}, indent=1) + "\n")
     if options.markdown:
         options.markdown.write_text(report.markdown(results, about_line(facts)))
     if options.plot:
         options.plot.write_text(report.Plot(results).svg())
+
+
+def compare(options, binary, load):
+    everyone, chosen = pick_candidates(options, binary), pick_scenarios(options.scenario)
+    folder, bench = Path(tempfile.mkdtemp(prefix="cashew-bench-")), None
+    try:
+        bench = Bench(options, load, folder)
+        facts = about(everyone, options)
+        if options.callgrind:
+            table = instructions.compare(bench, chosen, everyone)
+            if options.json:
+                options.json.write_text(json.dumps({**facts, "instructions": table}) + "\n")
+            return 0
+        results = measure_all(bench, chosen, everyone, options)
+    finally:
+        if bench:
+            bench.children.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    write(options, facts, results)
     return 1 if any(row["errors"] for result in results for row in result["summary"]) else 0
 
 
