@@ -2,6 +2,7 @@
 """Servers that fail, before nutcracker and before cashew: what clients are told, when a server is
 taken off the ring, where its keys go meanwhile, and when it is back."""
 
+import socket
 import time
 
 import harness
@@ -89,6 +90,30 @@ def test_error_texts_of_places(ending, server, text):
             return ask(client)
 
     assert both(ending, [server], story, redis=True) == [text, text]
+
+
+def test_server_that_does_not_even_accept(ending):
+    """The timeout covers connecting. The kernel drops connections that find the queue full."""
+    deaf = ending.add(socket.socket())
+    deaf.bind(("127.0.0.1", 0))
+    deaf.listen(0)
+    for _ in range(4):
+        filler = ending.add(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(deaf.getsockname())
+    time.sleep(0.1)
+
+    def story(one):
+        with Raw(one.port) as client:
+            begun = time.monotonic()
+            reply = ask(client)
+            took = time.monotonic() - begun
+            stats = one.settled(lambda s: s["forward_error"] == 1)
+            return reply, 0.25 < took < 2, stats["bad"]["server_timedout"]
+
+    lines = [f"127.0.0.1:{deaf.getsockname()[1]}:1 bad"]
+    theirs, ours = both(ending, lines, story, redis=True, timeout=300)
+    assert ours == theirs == (b"-ERR Connection timed out\r\n", True, 1)
 
 
 def test_words_behind_the_error(ending):
