@@ -14,7 +14,9 @@
 static int socket_for(const struct addr *at)
 {
     int fd = socket(at->u.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    return fd;
 }
 
 /* Does anybody listen at this unix path? A full backlog (EAGAIN) is an answer too. */

@@ -32,6 +32,7 @@ static const char *why_unknown(void)
 static bool find_group(struct privileges *p, const char *group, FILE *errors)
 {
     errno = 0;
+    /* cppcheck-suppress getgrnamCalled; no other thread has been started yet */
     const struct group *found = getgrnam(group);
     if (found == NULL)
         return refuse(errors, "group", group, why_unknown());
@@ -45,6 +46,7 @@ bool privileges_find(struct privileges *p, const char *user, const char *group, 
     if (user == NULL)
         return group == NULL || refuse(errors, "group", group, "needs a 'user', too");
     errno = 0;
+    /* cppcheck-suppress getpwnamCalled; no other thread has been started yet */
     const struct passwd *found = getpwnam(user);
     if (found == NULL)
         return refuse(errors, "user", user, why_unknown());
