@@ -192,6 +192,20 @@ def stage_integration():
     return integration(build.build("gcc"), env={"CASHEW_IO": "epoll"})
 
 
+def stage_uring():
+    """Where the kernel forbids io_uring, cashew says so at once and with a reason; that is a skip."""
+    binary = build.build("gcc")
+    with tempfile.TemporaryDirectory(prefix="cashew-loop-") as folder:
+        config = Path(folder) / "probe.yml"
+        config.write_text("p: {listen: /nowhere/at/all, servers: [127.0.0.1:1:1]}\n")
+        said = subprocess.run([binary, "-c", config, "--io=uring"], check=False, timeout=60,
+                              capture_output=True, text=True).stderr
+    lacks = [line for line in said.splitlines() if "uring" in line]
+    if lacks:
+        return Count(skipped=[("integration tests, io_uring loop", lacks[0])])
+    return integration(binary, env={"CASHEW_IO": "uring"})
+
+
 def stage_clang():
     return unit("clang")
 
@@ -258,6 +272,7 @@ STAGES = [
     ("clang", stage_clang, True, "unit tests, clang -Werror"),
     ("asan", stage_asan, True, "unit tests under ASan and UBSan"),
     ("tsan", stage_tsan, True, "some integration tests under TSan, 2 workers"),
+    ("uring", stage_uring, False, "integration tests, io_uring loop"),
     ("release", stage_release, False, "integration tests of the optimised binary"),
     ("long", stage_long, False, "tests marked long, optimised binary"),
     ("asan-integration", stage_asan_integration, False, "integration tests, ASan and UBSan"),
