@@ -4,7 +4,7 @@
  * epoll.c, uring.c, and sim.c, which is in memory and deterministic, for tests and fuzzing.
  *
  * Rules that every backend keeps:
- * - A turn takes at most 256 events and at most 64 KiB of each connection; what is left over comes
+ * - A turn takes at most 256 events and at most 256 KiB of each connection; what is left over comes
  * in the next turn. After the events of a turn the loop calls every `struct turn_end` that asked
  * for it: there the touched connections are flushed.
  * - No callback is ever called from inside a call to the loop: only from loop_run(). So the callee
@@ -34,7 +34,7 @@ struct sock;
 
 enum {
     LOOP_EVENTS_PER_TURN = 256,
-    LOOP_BYTES_PER_TURN = 65536, /* of one connection */
+    LOOP_BYTES_PER_TURN = 262144, /* of one connection */
 };
 
 struct sock_events {

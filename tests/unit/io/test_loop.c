@@ -216,7 +216,7 @@ static void sends(void **state)
     assert_span(far_got(&n->far), SPAN("hello world"));
 }
 
-/* Much is received whole, but not more than 64 KiB in a turn. */
+/* Much is received whole, but not more than LOOP_BYTES_PER_TURN in a turn. */
 static void receives_much(void **state)
 {
     struct bench *b = *state;

@@ -283,7 +283,7 @@ static void takes(void **state)
 {
     struct bench *b = *state;
     struct owner *o = adopted(b, 0);
-    struct span big = rig_pattern(200000);
+    struct span big = rig_pattern(3 * LOOP_BYTES_PER_TURN + 1000);
     o->take = big.len;
     far_send(&o->far, big);
     far_send(&o->far, SPAN("\none\n"));
