@@ -580,7 +580,7 @@ static size_t read_handshake(struct server_conn *sc, struct span in)
         return used;
     struct span text = {sc->handshake_text, sc->handshake_len};
     if (r == PARSE_BAD || !proto->handshake_ok(sc->handshake_at, text)) {
-        char what[REASON_TEXT / 2 + HANDSHAKE_KEEP];
+        char what[HANDSHAKE_KEEP + 32];
         size_t line = strcspn(sc->handshake_text, "\r\n");
         snprintf(what, sizeof(what), "refused the connection: %.*s", (int)line, sc->handshake_text);
         end_protocol(sc, what);
