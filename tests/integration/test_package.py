@@ -74,7 +74,8 @@ class Chroot:
         for path in Path("/etc/apt/apt.conf.d").iterdir():
             if re.search("^Acquire", path.read_text(errors="replace"), re.M):
                 shutil.copy(path, self.root / "etc/apt/apt.conf.d")
-        (self.root / "tmp").chmod(0o1777)
+        # A temporary folder is its owner's alone, but everybody must get into this one, which is their root.
+        self.root.chmod(0o755)
 
     def command(self, script, network):
         isolated = [] if network else ["--net"]
@@ -286,7 +287,7 @@ CONTAINER = """
 check() {{ {health}; }}
 {program} 2>/tmp/log &
 pid=$!
-for _ in $(seq 100); do check && break; sleep 0.1; done
+for _ in $(seq 100); do check 2>/dev/null && break; sleep 0.1; done
 check || {{ cat /tmp/log; exit 1; }}
 grep '^Uid:' /proc/$pid/status
 bash -c 'exec 3<>/dev/tcp/127.0.0.1/22121; printf "PING\\r\\n" >&3; read -r answer <&3; echo "$answer"'
