@@ -178,8 +178,16 @@ class Program:
             self.process.send_signal(number)
 
     def pause(self):
-        """Stops the process where it stands; its sockets stay open and silent."""
+        """Stops the process where it stands; its sockets stay open and silent. Each thread of it
+        stops when it next looks, so this waits for all of them."""
         self.signal(signal.SIGSTOP)
+        wait_for(self._stands_still, what=f"the halt of {self.label}")
+
+    def _stands_still(self):
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        # The state is behind the name, which may itself have blanks and parentheses.
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+                   for task in tasks)
 
     def resume(self):
         self.signal(signal.SIGCONT)
@@ -473,6 +481,14 @@ class Cashew(Program):
 
 
 # ---------------------------------------------------------------- raw bytes
+
+def silent_redis_py():
+    """Options of a redis-py client that says nothing of itself when it connects. From version 5
+    on it sends CLIENT SETINFO, at which nutcracker closes the connection."""
+    import redis
+    return {"lib_name": None, "lib_version": None} if int(redis.__version__.split(".")[0]) >= 5 \
+        else {}
+
 
 def resp(*args):
     """A redis request as the bytes of an array of bulk strings."""
