@@ -135,9 +135,10 @@ class Machine:
     close = stop
 
     def clients(self):
-        return (redis.Redis(port=self.alpha, socket_timeout=10),
+        silent = harness.silent_redis_py()
+        return (redis.Redis(port=self.alpha, socket_timeout=10, **silent),
                 Client(("127.0.0.1", self.beta), timeout=10, default_noreply=False),
-                redis.Redis(unix_socket_path=self.path, socket_timeout=10))
+                redis.Redis(unix_socket_path=self.path, socket_timeout=10, **silent))
 
     def watch(self):
         script = self.folder / "watch.py"
