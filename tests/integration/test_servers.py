@@ -411,7 +411,7 @@ def test_ejection(cashew, fake_server, redis_server, how, limit):
     proxy = cashew(pool("p", port, [f"127.0.0.1:{bad_port}:1 bad",
                                     f"127.0.0.1:{redis_server.port}:1 good"],
                         redis=True, hash="md5", timeout=60, auto_eject_hosts=True,
-                        server_failure_limit=limit, server_retry_timeout=200))
+                        server_failure_limit=limit, server_retry_timeout=500))
     key = key_on(port, "bad")
     begin = time.time()
     with Raw(port) as client:
@@ -425,7 +425,7 @@ def test_ejection(cashew, fake_server, redis_server, how, limit):
             assert client.recv_reply() == b"$-1\r\n"
             at = server_stats(proxy)["bad"]["server_ejected_at"] / 1e6
             assert begin - 1 <= at <= time.time() + 1
-            while time.monotonic() < ejected + 0.21:
+            while time.monotonic() < ejected + 0.51:
                 time.sleep(0.01)
 
 
