@@ -24,7 +24,7 @@ mirror=${mirror:-http://deb.debian.org/debian}
 new=
 there=${CASHEW_CHROOT:-}
 clean_up() {
-    umount "$there/proc" 2>/dev/null || true
+    umount "$there/dev/pts" "$there/proc" 2>/dev/null || true
     rm -rf "$there/root/cashew"
     if [ -n "$new" ] && ! grep -q " $there/" /proc/mounts; then
         rm -rf --one-file-system "$there"
@@ -52,6 +52,9 @@ grep -l '^Acquire' /etc/apt/apt.conf.d/* 2>/dev/null | while read -r file; do
     cp "$file" "$there/etc/apt/apt.conf.d/"
 done
 mount -t proc proc "$there/proc"
+mkdir -p "$there/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$there/dev/pts"
+ln -sf pts/ptmx "$there/dev/ptmx"
 rm -rf "$there/root/cashew"
 git clone -q --no-hardlinks "$root" "$there/root/cashew"
 
