@@ -749,8 +749,8 @@ static void uring_free(struct loop *l)
      * frees it, else with the ring. */
     io_uring_submit_and_get_events(&u->ring);
     io_uring_queue_exit(&u->ring);
-    while (!list_empty(&u->apart))
-        handle_free(LIST_FIRST(&u->apart, struct handle, link));
+    LIST_FOREACH_SAFE(node, &u->apart)
+        handle_free(container_of(node, struct handle, link));
     unmap(u);
 }
 

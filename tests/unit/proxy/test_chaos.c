@@ -234,7 +234,7 @@ static void calm(struct chaos *x)
             send_some(x, &x->askers[i]);
             sim_settle(x->rig.loop);
         }
-    sim_advance(x->rig.loop, 3 * TIMEOUT);
+    sim_advance(x->rig.loop, 3 * (uint64_t)TIMEOUT);
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct asker *k = &x->askers[i];
         check(x, k);
@@ -261,7 +261,7 @@ static void test_chaos(void **state)
     unsigned values = 0;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         memset(&x, 0, sizeof(x));
-        x.random = seed * 2654435761u;
+        x.random = seed * UINT64_C(2654435761);
         rig_open(&x.rig, conf);
         for (unsigned i = 0; i < CLIENTS; i++)
             arrive(&x, &x.askers[i]);

@@ -105,9 +105,10 @@ static void test_all_ejected(void **state)
     struct bench b;
     bench_open(&b, HEAD EJECT THREE);
     for (uint32_t i = 0; i < 3; i++) {
-        assert_false(pool_server_failed(b.pool, i, 100 * i));
-        assert_true(pool_server_failed(b.pool, i, 100 * i));
-        assert_int_equal(live_at(&b, 100 * i), 2 - i);
+        uint64_t now = 100 * (uint64_t)i;
+        assert_false(pool_server_failed(b.pool, i, now));
+        assert_true(pool_server_failed(b.pool, i, now));
+        assert_int_equal(live_at(&b, now), 2 - i);
     }
     struct ring_version *v = pool_ring(b.pool, 999);
     assert_null(v->ring);
