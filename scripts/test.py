@@ -142,6 +142,7 @@ def integration(binary, marks="not long", env=None, tests=(), may_be_empty=False
         report = Path(folder) / "junit.xml"
         command = ["/usr/bin/python3", "-m", "pytest", "-q", "-n", str(CORES), "--dist",
                    "loadfile", "-m", marks, f"--junitxml={report}", "--tb=short",
+                   "--durations=10", "--durations-min=5",
                    *(tests or ["."])]
         code = subprocess.run(command, cwd=ROOT / "tests" / "integration", check=False,
                               env={**os.environ, "CASHEW_BIN": str(binary),
@@ -288,18 +289,25 @@ SANITIZERS = {
 }
 
 
+def cpu_seconds():
+    """What this process and all that it started and saw end have used so far."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def run_stages(stages):
-    """Runs (name, function) pairs; returns the sum, and the seconds and count of each."""
+    """Runs (name, function) pairs; returns the sum, and of each the seconds, those of the CPU,
+    and the count."""
     total, rows = Count(), []
     for name, function in stages:
         print(f"==== {name}", flush=True)
-        start = time.monotonic()
+        start, cpu = time.monotonic(), cpu_seconds()
         try:
             count = function()
         except (build.BuildError, OSError, subprocess.SubprocessError, ValueError) as error:
             print(f"{name}: {error}")
             count = Count(failed=[f"{name}: could not run ({error})"])
-        rows.append((name, time.monotonic() - start, count))
+        rows.append((name, time.monotonic() - start, cpu_seconds() - cpu, count))
         total += count
     return total, rows
 
@@ -310,9 +318,10 @@ def summary(total, rows):
         print(f"skipped: {name}: {reason}")
     for name in total.failed:
         print(f"FAILED: {name}")
-    for name, seconds, count in rows:
-        print(f"{name:<17}{seconds:7.1f} s   {count}")
-    print(f"{'total':<17}{sum(row[1] for row in rows):7.1f} s")
+    # On a busy machine the seconds of the CPU tell what is slow, and the others do not.
+    for name, seconds, cpu, count in [*rows, ("total", *(sum(row[i] for row in rows)
+                                                         for i in (1, 2)), "")]:
+        print(f"{name:<17}{seconds:7.1f} s {cpu:7.1f} s of CPU   {count}".rstrip())
     print(total, flush=True)
 
 
