@@ -749,7 +749,7 @@ static void uring_free(struct loop *l)
      * frees it, else with the ring. */
     io_uring_submit_and_get_events(&u->ring);
     io_uring_queue_exit(&u->ring);
-    LIST_FOREACH_SAFE(node, &u->apart)
+    LIST_FOREACH_SAFE (node, &u->apart)
         handle_free(container_of(node, struct handle, link));
     unmap(u);
 }
