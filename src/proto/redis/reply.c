@@ -67,7 +67,35 @@ static bool close_element(struct reply_parser *p)
     return p->depth == 0;
 }
 
-static enum step take_type(struct reply_parser *p, char c)
+/* The types that RESP3 adds. A push is none of them: it answers nothing, and nobody asked for one. */
+static enum step take_type3(struct reply_parser *p, char c)
+{
+    switch (c) {
+    case '_':
+        p->left = 2; /* a body of no bytes */
+        p->state = IN_BODY;
+        return STEP_ON;
+    case '#':
+    case ',':
+    case '(':
+        p->state = IN_TEXT;
+        return STEP_ON;
+    case '!':
+        p->error = p->error || p->depth == 0;
+        p->state = IN_NUMBER;
+        return STEP_ON;
+    case '=':
+    case '%':
+    case '~':
+    case '|':
+        p->state = IN_NUMBER;
+        return STEP_ON;
+    default:
+        return STEP_BAD;
+    }
+}
+
+static enum step take_type(struct reply_parser *p, uint8_t expect, char c)
 {
     p->type = (uint8_t)c;
     p->number = 0;
@@ -81,7 +109,7 @@ static enum step take_type(struct reply_parser *p, char c)
     else if (c == ':' || c == '$' || c == '*')
         p->state = IN_NUMBER;
     else
-        return STEP_BAD;
+        return expect == REPLY_RESP3 ? take_type3(p, c) : STEP_BAD;
     return STEP_ON;
 }
 
@@ -123,18 +151,43 @@ static enum step take_digit(struct reply_parser *p, char c)
     return STEP_ON;
 }
 
+/* Pairs that describe the element behind them stand before it and are none themselves: so many more
+ * elements come before what they are in is whole. */
+static enum step open_attribute(struct reply_parser *p)
+{
+    uint64_t more = p->number * 2;
+    if (p->depth == 0)
+        return more < UINT32_MAX ? open_array(p, (uint32_t)more + 1) : STEP_BAD;
+    uint32_t *count = level(p, p->depth - 1);
+    if (more > UINT32_MAX - *count)
+        return STEP_BAD;
+    *count += (uint32_t)more;
+    p->state = AT_TYPE;
+    return STEP_ON;
+}
+
+/* A line with the number of elements has ended. */
+static enum step open_elements(struct reply_parser *p)
+{
+    if (p->number > UINT32_MAX)
+        return STEP_BAD;
+    if (p->type == '|')
+        return open_attribute(p);
+    uint64_t count = p->type == '%' ? p->number * 2 : p->number;
+    if (count > UINT32_MAX)
+        return STEP_BAD;
+    return count == 0 ? STEP_ELEMENT : open_array(p, (uint32_t)count);
+}
+
 /* A number's line has ended: what it says. */
 static enum step use_number(struct reply_parser *p)
 {
     if (p->type == ':')
         return STEP_ELEMENT;
-    if (p->negative)
-        return p->number == 1 ? STEP_ELEMENT : STEP_BAD; /* null */
-    if (p->type == '*') {
-        if (p->number > UINT32_MAX)
-            return STEP_BAD;
-        return p->number == 0 ? STEP_ELEMENT : open_array(p, (uint32_t)p->number);
-    }
+    if (p->negative) /* null */
+        return p->number == 1 && (p->type == '$' || p->type == '*') ? STEP_ELEMENT : STEP_BAD;
+    if (p->type != '$' && p->type != '=' && p->type != '!')
+        return open_elements(p);
     if (p->number > BODY_MAX)
         return STEP_BAD;
     p->left = p->number + 2;
@@ -157,11 +210,11 @@ static enum step take_body(struct reply_parser *p, const char **at, const char *
 }
 
 /* Takes at least one byte, and at most up to the end of an element. */
-static enum step take(struct reply_parser *p, const char **at, const char *end)
+static enum step take(struct reply_parser *p, uint8_t expect, const char **at, const char *end)
 {
     switch (p->state) {
     case AT_TYPE:
-        return take_type(p, *(*at)++);
+        return take_type(p, expect, *(*at)++);
     case IN_TEXT:
         return take_text(p, at, end);
     case TEXT_END:
@@ -215,13 +268,12 @@ static enum parse done(struct reply_parser *p, size_t *used, size_t n)
 
 enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used)
 {
-    (void)expect;
     const char *at = in.ptr;
     const char *end = in.ptr + in.len;
     while (at < end) {
         size_t quick = p->state == AT_TYPE ? quick_element(span_of(at, (size_t)(end - at))) : 0;
         at += quick;
-        enum step step = quick > 0 ? STEP_ELEMENT : take(p, &at, end);
+        enum step step = quick > 0 ? STEP_ELEMENT : take(p, expect, &at, end);
         if (step == STEP_BAD) {
             *used = (size_t)(at - in.ptr);
             return PARSE_BAD;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit reply frames the replies of redis servers: any RESP2 shape, however it is cut, without
- * keeping a byte of it. What is not RESP2 to the letter is no reply: its connection can't be
- * trusted to be in step. */
+/* Unit reply frames the replies of redis servers: any shape of RESP2, or of RESP3, however it is cut,
+ * without keeping a byte of it. What is not that protocol to the letter is no reply: its connection
+ * can't be trusted to be in step. */
 #ifndef PROTO_REDIS_REPLY_H
 #define PROTO_REDIS_REPLY_H
 
@@ -10,6 +10,10 @@
 /** Arrays that may be open within another at a time (an array that is the last element of its own
  * takes its place). Deeper ones are no reply. */
 enum { REPLY_DEPTH = 1 << 20 };
+
+/** What a connection speaks: the `expect` of parse_reply. A push of RESP3 is no reply to anything, and an
+ * attribute is a part of the element behind it. */
+enum { REPLY_RESP2, REPLY_RESP3 };
 
 /** parse_reply and reply_reset of proto_redis. */
 enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used);

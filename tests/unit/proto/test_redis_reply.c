@@ -15,7 +15,7 @@
 /* Feeds `in`, cut at `cut`, at most `step` bytes at a time, each from memory of its exact size.
  * Every reply that it holds must be whole, and what is left must want more. Returns the number of
  * replies, or -1 when one is bad. */
-static int feed(struct span in, size_t cut, size_t step, size_t *errors)
+static int feed(uint8_t resp, struct span in, size_t cut, size_t step, size_t *errors)
 {
     struct reply_parser p = {0};
     int replies = 0;
@@ -27,7 +27,7 @@ static int feed(struct span in, size_t cut, size_t step, size_t *errors)
         assert_non_null(exact);
         memcpy(exact, in.ptr + at, n);
         size_t used = 0;
-        enum parse got = proto_redis.parse_reply(&p, 0, span_of(exact, n), &used);
+        enum parse got = proto_redis.parse_reply(&p, resp, span_of(exact, n), &used);
         free(exact);
         if (got == PARSE_BAD) {
             proto_redis.reply_reset(&p);
@@ -45,20 +45,22 @@ static int feed(struct span in, size_t cut, size_t step, size_t *errors)
     return replies;
 }
 
-static void expect_replies(struct span in, int replies, size_t errors)
+static void expect_replies(uint8_t resp, struct span in, int replies, size_t errors)
 {
     size_t got = 0;
     for (size_t cut = 0; cut <= in.len; cut++) {
-        assert_int_equal(feed(in, cut, in.len, &got), replies);
+        assert_int_equal(feed(resp, in, cut, in.len, &got), replies);
         if (replies >= 0)
             assert_int_equal(got, errors);
     }
     for (size_t step = 1; step < 4; step++)
-        assert_int_equal(feed(in, 0, step, &got), replies);
+        assert_int_equal(feed(resp, in, 0, step, &got), replies);
 }
 
-#define REPLIES(in, replies, errors) expect_replies(SPAN(in), replies, errors)
-#define BAD(in) expect_replies(SPAN(in), -1, 0)
+#define REPLIES(in, replies, errors) expect_replies(REPLY_RESP2, SPAN(in), replies, errors)
+#define BAD(in) expect_replies(REPLY_RESP2, SPAN(in), -1, 0)
+#define REPLIES3(in, replies, errors) expect_replies(REPLY_RESP3, SPAN(in), replies, errors)
+#define BAD3(in) expect_replies(REPLY_RESP3, SPAN(in), -1, 0)
 
 static void test_every_shape(void **state)
 {
@@ -120,6 +122,47 @@ static void test_what_is_no_reply(void **state)
     BAD(":1-\r\n");
     BAD(":--1\r\n");
     BAD(":12345678901234567890\r\n");
+}
+
+static void test_every_shape_of_resp3(void **state)
+{
+    (void)state;
+    REPLIES3("+OK\r\n$-1\r\n*-1\r\n:1\r\n", 4, 0);
+    REPLIES3("_\r\n#t\r\n#f\r\n,1.5\r\n,-inf\r\n(12345678901234567890\r\n", 6, 0);
+    REPLIES3("!5\r\nERR x\r\n-ERR y\r\n", 2, 2);
+    REPLIES3("=7\r\ntxt:abc\r\n$0\r\n\r\n", 2, 0);
+    REPLIES3("%0\r\n~0\r\n", 2, 0);
+    REPLIES3("%2\r\n+a\r\n:1\r\n+b\r\n%1\r\n+c\r\n_\r\n", 1, 0);
+    REPLIES3("~2\r\n$1\r\na\r\n*1\r\n!3\r\nERR\r\n", 1, 0);
+    /* Attributes count for nothing: of the reply, of its elements, and without pairs. */
+    REPLIES3("|1\r\n+ttl\r\n:1\r\n$1\r\na\r\n+OK\r\n", 2, 0);
+    REPLIES3("*2\r\n|2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n:3\r\n:4\r\n+OK\r\n", 2, 0);
+    REPLIES3("*1\r\n|0\r\n:3\r\n|0\r\n+OK\r\n", 2, 0);
+    REPLIES3("%1\r\n+a\r\n", 0, 0);
+    REPLIES3("|1\r\n+a\r\n+b\r\n", 0, 0);
+}
+
+static void test_what_is_no_resp3(void **state)
+{
+    (void)state;
+    BAD3(">1\r\n+a\r\n");
+    BAD3("*1\r\n>1\r\n+a\r\n");
+    BAD3("x");
+    BAD3("_x");
+    BAD3("_\n");
+    BAD3("#t\n");
+    BAD3("=-1\r\n");
+    BAD3("!-1\r\n");
+    BAD3("%-1\r\n");
+    BAD3("~-1\r\n");
+    BAD3("|-1\r\n");
+    BAD3("$?\r\n");
+    BAD3("*?\r\n");
+    BAD3("%2147483648\r\n");
+    BAD3("|2147483648\r\n");
+    BAD3("*4294967295\r\n|1\r\n");
+    BAD3("~4294967296\r\n");
+    BAD3("=4\r\ntxt:x\r\n");
 }
 
 /* Arrays of two, the first of which is an array of two, ...: the deepest that is allowed, and one
@@ -207,9 +250,14 @@ static void test_used_ends_with_the_reply(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_shape), cmocka_unit_test(test_what_is_no_reply),
-        cmocka_unit_test(test_depth),       cmocka_unit_test(test_depth_again_and_again),
-        cmocka_unit_test(test_huge),        cmocka_unit_test(test_used_ends_with_the_reply),
+        cmocka_unit_test(test_every_shape),
+        cmocka_unit_test(test_what_is_no_reply),
+        cmocka_unit_test(test_every_shape_of_resp3),
+        cmocka_unit_test(test_what_is_no_resp3),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_depth_again_and_again),
+        cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_used_ends_with_the_reply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
