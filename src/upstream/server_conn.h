@@ -8,9 +8,11 @@
  * LOOKUP      the name is being looked up (skipped for literal addresses)
  * CONNECTING  addresses are tried one after the other
  * HANDSHAKE   AUTH and SELECT are under way; no request was sent yet (skipped when there is nothing
- * to say) READY       requests flow DRAINING    a reply was late: takes no new parts, lets those
- * that the server may have read come in, for one more timeout CLOSING     the stream is being
- * closed; the memory goes with its `closed`
+ *             to say)
+ * READY       requests flow
+ * DRAINING    a reply was late: takes no new parts, lets those that the server may have read come
+ *             in, for one more timeout
+ * CLOSING     the stream is being closed; the memory goes with its `closed`
  *
  * Until READY the bytes of requests are held here, so that nothing reaches a server that refused
  * the handshake. Any state may go to CLOSING; every part left fails then, once, with one reason. */
@@ -48,9 +50,6 @@ bool server_conn_busy(const struct server_conn *sc);
 /** The connection that is linked into upstream.waiting at `node`. */
 struct server_conn *server_conn_of_waiting(struct list *node);
 struct server_conn *server_conn_of_all(struct list *node);
-
-/** Looks for parts whose time is over: `timeout` ms (> 0) after they were queued. */
-void server_conn_expire(struct server_conn *sc, uint64_t timeout);
 
 /** Closes it; every part left fails. */
 void server_conn_stop(struct server_conn *sc);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "upstream/conn_late.h"
 #include "upstream/server_conn.h"
 
 /* How often heads of FIFOs are looked at, ms: the precision of timeouts. */
@@ -33,7 +34,7 @@ static void on_tick(struct timer *t)
     struct upstream *up = container_of(t, struct upstream, tick);
     int64_t timeout = up->pool->conf->timeout;
     LIST_FOREACH_SAFE (node, &up->waiting) {
-        server_conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
+        conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
     }
     LIST_FOREACH_SAFE (node, &up->lines) {
         expire_line(container_of(node, struct conn_slot, lined), loop_now(up->loop), timeout);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit conn is the inside of a server connection, shared by the units that it is made of and by
+ * nobody else: server_conn (its life: open, connect, end), conn_fifo (the parts that wait on it, and
+ * their numbers), conn_reply (the handshake, and whose the bytes are that arrive), conn_late (replies
+ * that are late: draining, and moving what no server has seen). */
+#ifndef UPSTREAM_CONN_H
+#define UPSTREAM_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/chain.h"
+#include "base/list.h"
+#include "io/loop.h"
+#include "io/stream.h"
+#include "proto/proto.h"
+#include "upstream/part.h"
+#include "upstream/server_conn.h"
+#include "upstream/upstream.h"
+
+/* What is kept of a handshake reply, to judge it and to show it. */
+enum { HANDSHAKE_KEEP = 128 };
+
+struct server_conn {
+    struct stream stream;
+    struct server_slot *server;
+    struct conn_slot *slot; /* NULL once it takes no new parts */
+    enum server_conn_state state;
+    struct list all;     /* in upstream.all */
+    struct list waiting; /* in upstream.waiting while `parts` is not empty */
+    struct turn_end account;
+
+    struct list parts; /* FIFO */
+    struct list
+        *due; /* the first part whose time is not over; the head of `parts` when there is none */
+    uint32_t part_count;
+    uint64_t part_bytes; /* request bytes of `parts` */
+    uint64_t queued;     /* request bytes ever queued, those in `held` included */
+    uint64_t preamble;   /* handshake bytes in front of them on the wire */
+    struct chain held;   /* requests that came before READY */
+    struct reply_parser parser;
+    uint64_t drain_until; /* ms */
+
+    uint32_t handshake_left; /* replies to come */
+    uint32_t handshake_at;   /* number of the one that is being read */
+    uint8_t handshake_expect;
+    uint8_t handshake_len;
+    char handshake_text[HANDSHAKE_KEEP];
+
+    bool connected;    /* counted as an open connection */
+    bool looking;      /* a look-up is under way */
+    bool streaming;    /* the stream is open: its `closed` will come */
+    bool next_address; /* the stream is closing only to try the next address */
+    struct lookup lookup;
+    struct addr *addrs; /* what a look-up gave */
+    uint32_t addr_count;
+    uint32_t addr_at;
+
+    /* What was last added to the gauges of the server. */
+    struct {
+        uint64_t in, in_bytes, out, out_bytes;
+    } shown;
+};
+
+static inline struct server_conn *of_stream(struct stream *s)
+{
+    return container_of(s, struct server_conn, stream);
+}
+
+static inline struct part *part_of(struct list *node)
+{
+    return container_of(node, struct part, link);
+}
+
+static inline struct upstream *up_of(const struct server_conn *sc)
+{
+    return sc->server->up;
+}
+
+static inline const struct pool *pool_of(const struct server_conn *sc)
+{
+    return sc->server->up->pool;
+}
+
+static inline struct chunk_pool *chunks_of(const struct server_conn *sc)
+{
+    return &up_of(sc)->loop->pool;
+}
+
+static inline const char *server_name(const struct server_conn *sc)
+{
+    return pool_of(sc)->servers[sc->server->index].conf->name;
+}
+
+/* Request bytes that the kernel has taken: the server may have read everything before this offset.
+ */
+static inline uint64_t user_sent(const struct server_conn *sc)
+{
+    return sc->stream.sent > sc->preamble ? sc->stream.sent - sc->preamble : 0;
+}
+
+static inline const char *conn_error_text(int err)
+{
+    const char *text = strerrordesc_np(err < 0 ? -err : err);
+    return text == NULL ? "unknown" : text;
+}
+
+/* ---- its life: server_conn.c ---- */
+
+/* Why a connection ends, for counters and health. */
+enum end {
+    END_EOF,     /* the server closed it in order */
+    END_ERROR,   /* it broke, or said what it must not */
+    END_CONNECT, /* it never stood */
+    END_LATE,    /* a reply was late */
+    END_STOP,    /* we want no more of it */
+};
+
+/** Ends the connection: counts, answers every part left, and closes. `reason` begins with the words
+ * of the system. */
+void conn_end(struct server_conn *sc, enum end end, const char *reason);
+
+/** Ends it for an errno. */
+void conn_end_error(struct server_conn *sc, enum end end, int err);
+
+/** Ends it because the server broke the protocol: `what` it did. */
+void conn_end_protocol(struct server_conn *sc, const char *what);
+
+/** The handshake is done: requests flow. */
+void conn_ready(struct server_conn *sc);
+
+/** It takes no new parts from here on; who waited for it goes on. */
+void conn_leave_slot(struct server_conn *sc);
+
+/** A failure of its server, for health. */
+void conn_count_failure(struct server_conn *sc);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "upstream/conn_reply.h"
+
+#include <stdio.h>
+
+#include "upstream/conn_fifo.h"
+
+/* ---- the handshake ---- */
+
+bool conn_say_handshake(struct server_conn *sc)
+{
+    const struct pool *p = pool_of(sc);
+    struct buf hello = {0};
+    sc->handshake_left = p->proto->handshake(&p->settings, &hello, &sc->handshake_expect);
+    sc->preamble = buf_len(&hello);
+    bool good = sc->handshake_left != UINT32_MAX && stream_write(&sc->stream, buf_span(&hello));
+    buf_free(&hello);
+    return good;
+}
+
+/* Reads on in the replies of the handshake. Returns the bytes used; the state tells how it went. */
+static size_t read_handshake(struct server_conn *sc, struct span in)
+{
+    const struct proto *proto = pool_of(sc)->proto;
+    size_t used = 0;
+    enum parse r = proto->parse_reply(&sc->parser, sc->handshake_expect, in, &used);
+    size_t room = sizeof(sc->handshake_text) - 1 - sc->handshake_len;
+    size_t keep = r == PARSE_BAD ? in.len : used; /* all that may help to understand it */
+    keep = keep < room ? keep : room;
+    memcpy(sc->handshake_text + sc->handshake_len, in.ptr, keep);
+    sc->handshake_len = (uint8_t)(sc->handshake_len + keep);
+    if (r == PARSE_MORE)
+        return used;
+    struct span text = {sc->handshake_text, sc->handshake_len};
+    if (r == PARSE_BAD || !proto->handshake_ok(sc->handshake_at, text)) {
+        char what[HANDSHAKE_KEEP + 32];
+        size_t line = strcspn(sc->handshake_text, "\r\n");
+        snprintf(what, sizeof(what), "refused the connection: %.*s", (int)line, sc->handshake_text);
+        conn_end_protocol(sc, what);
+        return in.len;
+    }
+    /* A greeting must not be taken for the first reply, nor every reply behind it for that of the
+     * request before. */
+    if (sc->stream.sent == 0) {
+        conn_end_protocol(sc, "replied before it was asked");
+        return in.len;
+    }
+    proto->reply_reset(&sc->parser);
+    memset(sc->handshake_text, 0, sizeof(sc->handshake_text));
+    sc->handshake_len = 0;
+    sc->handshake_at++;
+    sc->handshake_left--;
+    if (sc->handshake_left == 0)
+        conn_ready(sc);
+    return used;
+}
+
+/* ---- replies ---- */
+
+/* Reads on in the reply of the part at the head. */
+static size_t read_reply(struct server_conn *sc, struct span in)
+{
+    const struct proto *proto = pool_of(sc)->proto;
+    if (list_empty(&sc->parts)) {
+        conn_end_protocol(sc, "sent a reply that nobody asked for");
+        return in.len;
+    }
+    struct part *p = part_of(sc->parts.next);
+    if (p->start >= user_sent(sc)) {
+        conn_end_protocol(sc, "replied before it was asked");
+        return in.len;
+    }
+    size_t used = 0;
+    enum parse r = proto->parse_reply(&sc->parser, p->expect, in, &used);
+    if (r == PARSE_BAD) {
+        conn_end_protocol(sc, "sent what is not a reply");
+        return in.len;
+    }
+    stat_add(&sc->server->stats->response_bytes, used);
+    struct span piece = {in.ptr, used};
+    if (r == PARSE_MORE) {
+        p->on->reply(p, piece, false, false);
+        return used;
+    }
+    bool error = sc->parser.error;
+    proto->reply_reset(&sc->parser);
+    conn_fifo_remove(sc, p);
+    stat_add(&sc->server->stats->responses, 1);
+    p->on->reply(p, piece, true, error);
+    return used;
+}
+
+size_t conn_data(struct stream *s, struct span in)
+{
+    struct server_conn *sc = of_stream(s);
+    size_t used = 0;
+    bool was_ready = sc->state == SERVER_CONN_READY;
+    while (used < in.len && sc->state != SERVER_CONN_CLOSING) {
+        struct span rest = span_from(in, used);
+        used +=
+            sc->state == SERVER_CONN_HANDSHAKE ? read_handshake(sc, rest) : read_reply(sc, rest);
+    }
+    if (sc->state == SERVER_CONN_CLOSING)
+        return in.len;
+    if (was_ready)
+        pool_server_succeeded(up_of(sc)->pool, sc->server->index);
+    loop_at_turn_end(up_of(sc)->loop, &sc->account);
+    if (sc->state == SERVER_CONN_DRAINING && sc->part_count == 0)
+        conn_end(sc, END_LATE, "");
+    return in.len;
+}
