@@ -274,6 +274,59 @@ bool key_copy(const struct key *key, void *to, const void *from)
     never("endpoints and servers are not copied");
 }
 
+/* A password never leaves the process. */
+static bool is_secret(const struct key *key)
+{
+    return strstr(key->name, "auth") != NULL || strstr(key->name, "password") != NULL;
+}
+
+static void show_text(const struct key *key, const char *value, char *text, size_t size)
+{
+    if (value != NULL)
+        snprintf(text, size, "%s", is_secret(key) ? "(hidden)" : value);
+}
+
+static void show_number(const struct key *key, const void *member, char *text, size_t size)
+{
+    int64_t n = *(const int64_t *)member;
+    if (key->type == KEY_WORKERS && n == 0)
+        snprintf(text, size, "auto");
+    else
+        snprintf(text, size, "%" PRId64, n);
+}
+
+const char *key_show(const struct key *key, const void *object, char *text, size_t size)
+{
+    const void *member = (const char *)object + key->offset;
+
+    text[0] = '\0';
+    switch (key->type) {
+    case KEY_ENDPOINT:
+        show_text(key, ((const struct conf_endpoint *)member)->text, text, size);
+        break;
+    case KEY_SERVERS:
+        snprintf(text, size, "%" PRIu32, ((const struct conf_pool *)object)->server_count);
+        break;
+    case KEY_BOOL:
+        snprintf(text, size, "%s", *(const bool *)member ? "true" : "false");
+        break;
+    case KEY_NUMBER:
+    case KEY_WORKERS:
+        show_number(key, member, text, size);
+        break;
+    case KEY_TEXT:
+    case KEY_TAG:
+    case KEY_LOOP:
+        show_text(key, *(char *const *)member, text, size);
+        break;
+    case KEY_HASH:
+    case KEY_DIST:
+        snprintf(text, size, "%s", choice_of(key->type).names[*(const int *)member]);
+        break;
+    }
+    return text;
+}
+
 void key_write_allowed(const struct key *key, const char *before, FILE *out)
 {
     struct choice c = choice_of(key->type);

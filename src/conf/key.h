@@ -75,6 +75,10 @@ void key_free(const struct key_table *table, void *object);
  * False if memory is out. */
 must_check bool key_copy(const struct key *key, void *to, const void *from);
 
+/** Writes the value in `object` as a user would write it, cut to `size`; of servers their number, of a
+ * password only whether there is one. "" if there is none. Returns `text`. */
+const char *key_show(const struct key *key, const void *object, char *text, size_t size);
+
 /** Writes `before` and what values a key allows, as in "0 to 11" or "true, false"; nothing for free
  * text. */
 void key_write_allowed(const struct key *key, const char *before, FILE *out);

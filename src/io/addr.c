@@ -85,3 +85,15 @@ bool addr_is_unix(const struct addr *a)
 {
     return a->u.any.sa_family == AF_UNIX;
 }
+
+bool addr_of_peer(struct addr *a, int fd)
+{
+    a->len = sizeof(a->u.storage);
+    return getpeername(fd, &a->u.any, &a->len) == 0;
+}
+
+bool addr_of_here(struct addr *a, int fd)
+{
+    a->len = sizeof(a->u.storage);
+    return getsockname(fd, &a->u.any, &a->len) == 0;
+}

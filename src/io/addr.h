@@ -30,6 +30,10 @@ must_check bool addr_literal(struct addr *a, const char *host, uint16_t port);
 /** "1.2.3.4:80", "[::1]:80" or the path, cut to fit; returns `text`. */
 const char *addr_text(const struct addr *a, char text[ADDR_TEXT]);
 
+/** The two ends of the connection `fd`: its peer's, and ours. False: it has none any more. */
+must_check bool addr_of_peer(struct addr *a, int fd);
+must_check bool addr_of_here(struct addr *a, int fd);
+
 bool addr_is_unix(const struct addr *a);
 
 #endif

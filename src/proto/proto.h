@@ -50,6 +50,49 @@ struct proto_session {
     uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
     bool authed;   /* gave the right password */
     bool begun;    /* memcache: a request was read */
+    void *own;     /* the protocol's, of its own memory, until session_end(); NULL: nothing */
+};
+
+/** A number that the proxy counts, and its name. */
+struct proto_number {
+    const char *name;
+    uint64_t value;
+};
+
+/** A server, for answers that tell about it. */
+struct proto_server_fact {
+    struct span name;    /* as the stats show it */
+    struct span address; /* as the configuration has it */
+};
+
+/** What only the floors above know, for answers of ours that tell of client, pool and process. It is
+ * gathered for one call of tell(), and so are the bytes of its spans. */
+struct proto_facts {
+    uint64_t client_id;    /* unique in the process, from 1 on */
+    struct span client;    /* its address; "" if it is not known (any more) */
+    struct span here;      /* the address that it came to */
+    int client_fd;         /* number of its descriptor */
+    uint64_t client_age;   /* s since it came */
+    uint64_t now_us;       /* of the calendar: us since 1970 */
+    uint64_t uptime;       /* s since the process began */
+    uint64_t pid;          /* of the process */
+    uint32_t workers;      /* threads that serve clients */
+    struct span pool;      /* its name */
+    struct span version;   /* of this proxy */
+    uint32_t server_count; /* of the pool */
+    const void *source;    /* who answers the calls below */
+    /** Number `i` of the pool, summed over all workers; false behind the last one. */
+    bool (*number)(const struct proto_facts *f, uint32_t i, struct proto_number *out);
+    bool (*server_number)(const struct proto_facts *f, uint32_t server, uint32_t i,
+                          struct proto_number *out);
+    void (*server)(const struct proto_facts *f, uint32_t server, struct proto_server_fact *out);
+    /** Setting `i` of the pool as the configuration would have it, its value cut to `size`;
+     * passwords are hidden. NULL behind the last one. */
+    const char *(*setting)(const struct proto_facts *f, uint32_t i, char *value, size_t size);
+    /** Bytes of memory that the process has; 0 if it can't be told. */
+    uint64_t (*memory)(void);
+    /** Bytes that nobody can foresee. False if there are none. */
+    bool (*random)(void *out, size_t n);
 };
 
 enum request_kind {
@@ -60,6 +103,7 @@ enum request_kind {
                       * are on one server, `wire` is forwarded as it is. */
     REQUEST_BROADCAST, /* `wire` goes to every server of the pool, and join() of the replies is the reply. With one
                         * server it is forwarded. */
+    REQUEST_TELL, /* tell() makes the answer, of what the floors above know */
 };
 
 /** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
@@ -80,7 +124,7 @@ struct request_view {
     bool
         close; /* after this reply the client's connection is closed and nothing behind it is read */
     uint8_t expect; /* for parse_reply(); protocol's own */
-    uint8_t join;   /* for compose_part() and join(); protocol's own */
+    uint8_t join;   /* for compose_part() and join(), or tell(); protocol's own */
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
@@ -129,6 +173,13 @@ struct proto {
      * this call may clear first. */
     enum parse (*parse_request)(struct request_parser *p, struct proto_session *ses, struct span in,
                                 struct buf *scratch, struct request_view *out);
+
+    /** Appends the answer to a REQUEST_TELL. False if memory is out. May be NULL if there are none. */
+    bool (*tell)(const struct request_view *v, struct proto_session *ses,
+                 const struct proto_facts *facts, struct buf *out);
+
+    /** Frees what a session holds; its client goes. NULL: it holds nothing. */
+    void (*session_end)(struct proto_session *ses);
 
     /** Appends the request for the keys numbered order[0..count-1] (ascending) of a REQUEST_SPLIT. False if memory is
      * out. */

@@ -96,6 +96,8 @@ static void on_closed(struct stream *s)
         args_free(c->args);
         free(c->args);
     }
+    if (c->front->proto->session_end != NULL)
+        c->front->proto->session_end(&c->session);
     list_unlink(&c->link);
     slab_return(&px->client_slab, c);
 }
@@ -326,6 +328,7 @@ int client_open(struct front *front, int fd)
     c->front = front;
     c->session.settings = &front->up->pool->settings;
     c->id = px->next_id++;
+    c->came = (uint32_t)(loop_now(px->loop) / 1000);
     c->waiter.go = on_go;
     list_init(&c->waiter.link);
     list_append(&px->clients, &c->link);

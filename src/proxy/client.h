@@ -41,6 +41,8 @@ struct proxy {
     struct front *fronts;
     uint32_t front_count;
     struct worker_stats *stats;
+    const struct stats *all_stats; /* of all workers */
+    unsigned worker;               /* number of this one */
     struct list clients;
     uint32_t next_id;
     struct slab client_slab;
@@ -76,6 +78,7 @@ struct client {
     size_t parked; /* bytes of replies that wait for their turn */
     uint32_t open; /* requests in the FIFO */
     uint32_t id;
+    uint32_t came; /* s of the loop's clock */
     enum client_state state;
     struct waiter
         waiter;        /* in a server's line: the request at the front of the input waits there */

@@ -64,6 +64,8 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
         return NULL;
     px->loop = loop;
     px->stats = stats_worker(stats, worker);
+    px->all_stats = stats;
+    px->worker = worker;
     list_init(&px->clients);
     timer_init(&px->check, on_check);
     slab_init(&px->client_slab, sizeof(struct client));

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "proxy/split.h"
+#include "proxy/tell.h"
 
 /* A request of at least this many bytes is linked into the server's queue rather than copied, where
  * it can be. */
@@ -333,6 +334,9 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
     case REQUEST_LOCAL:
         if (!v->quiet)
             request_answer(c, v->reply);
+        return REQUEST_STARTED;
+    case REQUEST_TELL:
+        tell(c, v);
         return REQUEST_STARTED;
     case REQUEST_FORWARD:
         return forward(c, v, in);

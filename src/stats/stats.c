@@ -258,34 +258,59 @@ static const stat *stat_at(const void *numbers, size_t at)
     return (const stat *)(const void *)((const char *)numbers + at);
 }
 
-static void put_server(struct json *j, const struct stats *s, const struct pool_names *pool,
-                       uint32_t server)
+bool stats_pool_number(const struct stats *s, uint32_t pool, uint32_t i, struct stats_number *out)
 {
-    put_open(j, pool->servers[server]);
-    for (size_t r = 0; r < ARRAY_LEN(server_rows); r++) {
-        const struct row *row = &server_rows[r];
-        uint64_t sum = 0;
-        for (unsigned w = 0; w < s->workers; w++) {
-            const void *numbers = &s->blocks[w]->servers[pool->first_server + server];
-            sum = combine(row->kind, sum, stat_at(numbers, row->at));
-        }
-        put_number(j, row->name, shown(row->kind, sum));
-    }
+    if (i >= ARRAY_LEN(pool_rows))
+        return false;
+    const struct row *row = &pool_rows[i];
+    uint64_t sum = 0;
+    for (unsigned w = 0; w < s->workers; w++)
+        sum = combine(row->kind, sum, stat_at(&s->blocks[w]->pools[pool], row->at));
+    *out = (struct stats_number){row->name, shown(row->kind, sum)};
+    return true;
+}
+
+bool stats_server_number(const struct stats *s, uint32_t pool, uint32_t server, uint32_t i,
+                         struct stats_number *out)
+{
+    if (i >= ARRAY_LEN(server_rows))
+        return false;
+    const struct row *row = &server_rows[i];
+    size_t at = s->pools[pool].first_server + server;
+    uint64_t sum = 0;
+    for (unsigned w = 0; w < s->workers; w++)
+        sum = combine(row->kind, sum, stat_at(&s->blocks[w]->servers[at], row->at));
+    *out = (struct stats_number){row->name, shown(row->kind, sum)};
+    return true;
+}
+
+unsigned stats_workers(const struct stats *s)
+{
+    return s->workers;
+}
+
+uint64_t stats_uptime(const struct stats *s)
+{
+    return (uint64_t)(monotonic_seconds() - s->started);
+}
+
+static void put_server(struct json *j, const struct stats *s, uint32_t pool, uint32_t server)
+{
+    struct stats_number n;
+    put_open(j, s->pools[pool].servers[server]);
+    for (uint32_t i = 0; stats_server_number(s, pool, server, i, &n); i++)
+        put_number(j, n.name, n.value);
     put_close(j);
 }
 
 static void put_pool(struct json *j, const struct stats *s, uint32_t pool)
 {
+    struct stats_number n;
     put_open(j, s->pools[pool].name);
-    for (size_t r = 0; r < ARRAY_LEN(pool_rows); r++) {
-        const struct row *row = &pool_rows[r];
-        uint64_t sum = 0;
-        for (unsigned w = 0; w < s->workers; w++)
-            sum = combine(row->kind, sum, stat_at(&s->blocks[w]->pools[pool], row->at));
-        put_number(j, row->name, shown(row->kind, sum));
-    }
+    for (uint32_t i = 0; stats_pool_number(s, pool, i, &n); i++)
+        put_number(j, n.name, n.value);
     for (uint32_t i = 0; i < s->pools[pool].server_count; i++)
-        put_server(j, s, &s->pools[pool], i);
+        put_server(j, s, pool, i);
     put_close(j);
 }
 
@@ -299,7 +324,7 @@ static void put_process(struct json *j, const struct stats *s)
     put_text(j, "service", "nutcracker");
     put_text(j, "source", s->source);
     put_text(j, "version", TWEMPROXY_VERSION);
-    put_number(j, "uptime", (uint64_t)(monotonic_seconds() - s->started));
+    put_number(j, "uptime", stats_uptime(s));
     put_number(j, "timestamp", (uint64_t)time(NULL));
     put_number(j, "total_connections", total + listeners);
     put_number(j, "curr_connections", shown(GAUGE, current) + listeners);

@@ -70,6 +70,23 @@ struct worker_stats *stats_worker(struct stats *s, unsigned worker);
 struct pool_stats *stats_pool(struct stats *s, unsigned worker, uint32_t pool);
 struct server_stats *stats_server(struct stats *s, unsigned worker, uint32_t pool, uint32_t server);
 
+/** A counter and its sum over the workers. */
+struct stats_number {
+    const char *name;
+    uint64_t value;
+};
+
+/** Number `i` of a pool, or of one of its servers; false behind the last one. */
+bool stats_pool_number(const struct stats *s, uint32_t pool, uint32_t i, struct stats_number *out);
+bool stats_server_number(const struct stats *s, uint32_t pool, uint32_t server, uint32_t i,
+                         struct stats_number *out);
+
+/** Threads that count. */
+unsigned stats_workers(const struct stats *s);
+
+/** Seconds since the process began to count. */
+uint64_t stats_uptime(const struct stats *s);
+
 /** Appends all numbers as one JSON object in twemproxy's layout, with its last newline. False if
  * memory is out. */
 must_check bool stats_json(const struct stats *s, struct buf *out);

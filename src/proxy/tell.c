@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/tell.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "conf/key.h"
+#include "io/addr.h"
+#include "proxy/request.h"
+
+static const struct client *client_of(const struct proto_facts *f)
+{
+    return f->source;
+}
+
+static const struct pool *pool_of(const struct proto_facts *f)
+{
+    return client_of(f)->front->up->pool;
+}
+
+static bool number(const struct proto_facts *f, uint32_t i, struct proto_number *out)
+{
+    struct stats_number n;
+    if (!stats_pool_number(client_of(f)->front->px->all_stats, pool_of(f)->index, i, &n))
+        return false;
+    *out = (struct proto_number){n.name, n.value};
+    return true;
+}
+
+static bool server_number(const struct proto_facts *f, uint32_t server, uint32_t i,
+                          struct proto_number *out)
+{
+    struct stats_number n;
+    if (!stats_server_number(client_of(f)->front->px->all_stats, pool_of(f)->index, server, i, &n))
+        return false;
+    *out = (struct proto_number){n.name, n.value};
+    return true;
+}
+
+static void server(const struct proto_facts *f, uint32_t i, struct proto_server_fact *out)
+{
+    const struct conf_server *s = pool_of(f)->servers[i].conf;
+    out->name = span_str(s->name);
+    out->address = span_str(s->at.text);
+}
+
+static const char *setting(const struct proto_facts *f, uint32_t i, char *value, size_t size)
+{
+    if (i >= pool_keys.count)
+        return NULL;
+    key_show(&pool_keys.keys[i], pool_of(f)->conf, value, size);
+    return pool_keys.keys[i].name;
+}
+
+static bool random_bytes(void *out, size_t n)
+{
+    return getentropy(out, n) == 0;
+}
+
+static uint64_t wall_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Bytes of memory that the process has; 0 where the kernel does not say. */
+static uint64_t resident(void)
+{
+    unsigned long long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm == NULL)
+        return 0;
+    if (fscanf(statm, "%*u %llu", &pages) != 1)
+        pages = 0;
+    fclose(statm);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+struct ends {
+    char client[ADDR_TEXT];
+    char here[ADDR_TEXT];
+};
+
+static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
+{
+    const struct proxy *px = c->front->px;
+    struct addr a;
+    *ends = (struct ends){"", ""};
+    *f = (struct proto_facts){
+        .client_id = ((uint64_t)px->worker << 32 | c->id) + 1,
+        .client =
+            addr_of_peer(&a, c->stream.sock.fd) ? span_str(addr_text(&a, ends->client)) : SPAN(""),
+        .here =
+            addr_of_here(&a, c->stream.sock.fd) ? span_str(addr_text(&a, ends->here)) : SPAN(""),
+        .client_fd = c->stream.sock.fd,
+        .client_age = (uint32_t)(loop_now(px->loop) / 1000) - c->came,
+        .now_us = wall_us(),
+        .uptime = stats_uptime(px->all_stats),
+        .pid = (uint64_t)getpid(),
+        .workers = stats_workers(px->all_stats),
+        .pool = span_str(c->front->up->pool->conf->name),
+        .version = SPAN(CASHEW_VERSION),
+        .server_count = c->front->up->pool->server_count,
+        .source = c,
+        .number = number,
+        .server_number = server_number,
+        .server = server,
+        .setting = setting,
+        .memory = resident,
+        .random = random_bytes,
+    };
+}
+
+void tell(struct client *c, const struct request_view *v)
+{
+    struct proto_facts facts;
+    struct ends ends;
+    struct buf *reply = &c->front->px->compose;
+    gather(c, &ends, &facts);
+    buf_clear(reply);
+    if (!c->front->proto->tell(v, &c->session, &facts, reply))
+        client_fail(c, "no memory for an answer");
+    else if (!v->quiet)
+        request_answer(c, buf_span(reply));
+}
