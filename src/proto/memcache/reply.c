@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/memcache/line.h"
+#include "proto/memcache/scan.h"
 
 enum {
     LINE_MAX_LEN = 4096, /* of a reply that is one line; memcached's longest are far shorter */
@@ -147,45 +148,77 @@ static enum parse parse_line(struct reply_parser *p, uint8_t expect, struct span
     return judge(p, expect, span_of(rest.ptr, len - 1));
 }
 
-/* The digits at `*p`, at most `max`; the number they say, if it is short. 0 digits: not a number.
- */
-static size_t digits(const char **p, const char *end, size_t max, uint64_t *number)
+/* Steps over digits, at most `max`, and the byte behind them, which is `*behind`. NULL: there are
+ * none, or too many, or the input ends there. */
+static const char *step_number(const char *s, const char *end, size_t max, char *behind)
 {
-    const char *start = *p;
-    uint64_t n = 0;
-    while (*p < end && **p >= '0' && **p <= '9' && (size_t)(*p - start) < max)
-        n = n * 10 + (uint64_t)(*(*p)++ - '0');
-    *number = n;
-    return (size_t)(*p - start);
+    const char *start = s;
+    const char *stop = (size_t)(end - s) > max ? s + max : end;
+    while (s < stop && *s >= '0' && *s <= '9')
+        s++;
+    if (s == start || s == end)
+        return NULL;
+    *behind = *s;
+    return s + 1;
 }
 
-/* Steps over the whole of a VALUE line behind its `VALUE `, if it is all here and well-formed: the
- * usual case, read without the steps of one that comes in pieces. Else nothing has happened. */
-static void value_header(struct reply_parser *p, struct span in, size_t *at)
+/* What follows the usual `VALUE ` line at `s`, and the length of its data. NULL: it is not whole, or
+ * not of the usual form. */
+static const char *usual_header(const char *s, const char *end, uint32_t *bytes)
 {
-    const char *s = in.ptr + *at;
+    char behind;
+    const char *key = s + value.len;
+    s = scan_word(key, end);
+    if (s == end || *s != ' ' || s == key || s - key > KEY_MAX)
+        return NULL;
+    s = step_number(s + 1, end, FLAGS_DIGITS, &behind);
+    if (s == NULL || behind != ' ')
+        return NULL;
+    s = scan_number(s, end, bytes);
+    if (s == NULL)
+        return NULL;
+    behind = *s++;
+    if (behind == ' ')
+        s = step_number(s, end, CAS_DIGITS, &behind);
+    if (s == NULL || behind != '\r' || s == end || *s != '\n')
+        return NULL;
+    return s + 1;
+}
+
+static bool is_value(const char *s, const char *end)
+{
+    return end - s >= 6 && memcmp(s, "VALUE ", 6) == 0;
+}
+
+/* Steps over the VALUE block at `s`, if it is of the usual form and whole; else NULL. */
+static const char *usual_block(const char *s, const char *end)
+{
+    uint32_t bytes;
+    if (!is_value(s, end))
+        return NULL;
+    s = usual_header(s, end, &bytes);
+    if (s == NULL || (size_t)(end - s) < (size_t)bytes + 2)
+        return NULL;
+    s += bytes;
+    return s[0] == '\r' && s[1] == '\n' ? s + 2 : NULL;
+}
+
+/* Steps over all blocks that are whole and of the usual form, and over the line of one whose data is
+ * not whole. */
+static void usual_blocks(struct reply_parser *p, struct span in, size_t *at)
+{
     const char *end = in.ptr + in.len;
-    const char *space =
-        memchr(s, ' ', (size_t)(end - s) < KEY_MAX + 1 ? (size_t)(end - s) : KEY_MAX + 1);
-    if (space == NULL || space == s || memchr(s, '\n', (size_t)(space - s)) != NULL)
-        return;
-    uint64_t bytes;
-    uint64_t other;
-    s = space + 1;
-    if (digits(&s, end, FLAGS_DIGITS, &other) == 0 || s == end || *s++ != ' ')
-        return;
-    if (digits(&s, end, FLAGS_DIGITS, &bytes) == 0 || bytes > BYTES_MAX)
-        return;
-    if (s < end && *s == ' ') {
-        s++;
-        if (digits(&s, end, CAS_DIGITS, &other) == 0)
-            return;
+    const char *s = in.ptr + *at;
+    for (const char *next; (next = usual_block(s, end)) != NULL;)
+        s = next;
+    uint32_t bytes;
+    const char *data = is_value(s, end) ? usual_header(s, end, &bytes) : NULL;
+    if (data != NULL) {
+        s = data;
+        p->left = (uint64_t)bytes + 2;
+        p->state = IN_DATA;
     }
-    if (end - s < 2 || s[0] != '\r' || s[1] != '\n')
-        return;
-    *at = (size_t)(s + 2 - in.ptr);
-    p->left = bytes + 2;
-    p->state = IN_DATA;
+    *at = (size_t)(s - in.ptr);
 }
 
 /* Reads the beginning of a line of a get's reply: a VALUE block, or the line that ends it all. */
@@ -205,7 +238,6 @@ static enum parse value_start(struct reply_parser *p, struct span in, size_t *at
         p->state = IN_KEY;
         p->number = 0;
         p->matched = 0;
-        value_header(p, in, at);
         return PARSE_MORE;
     }
     return parse_line(p, EXPECT_VALUES, in, at);
@@ -316,7 +348,13 @@ static bool value_step(struct reply_parser *p, struct span in, size_t *at)
 static enum parse parse_values(struct reply_parser *p, struct span in, size_t *at)
 {
     while (*at < in.len) {
+        if (p->state == LINE_START && p->number == 0)
+            usual_blocks(p, in, at);
         if (p->state == LINE_START) {
+            if (p->number == 0 && in.len - *at >= 5 && memcmp(in.ptr + *at, "END\r\n", 5) == 0) {
+                *at += 5;
+                return PARSE_DONE;
+            }
             enum parse said = value_start(p, in, at);
             if (said != PARSE_MORE)
                 return said;
@@ -336,6 +374,11 @@ enum parse memcache_parse_reply(struct reply_parser *p, uint8_t expect, struct s
         return PARSE_MORE;
     if (expect == EXPECT_VALUES)
         return parse_values(p, in, used);
+    if (expect == EXPECT_STORED && p->number == 0 && in.len >= 8 &&
+        memcmp(in.ptr, "STORED\r\n", 8) == 0) {
+        *used = 8;
+        return PARSE_DONE;
+    }
     return parse_line(p, expect, in, used);
 }
 
@@ -344,6 +387,11 @@ enum parse memcache_parse_reply(struct reply_parser *p, uint8_t expect, struct s
 static struct span next_block(struct span reply, size_t *at)
 {
     struct span rest = span_from(reply, *at);
+    const char *stop = usual_block(rest.ptr, rest.ptr + rest.len);
+    if (stop != NULL) {
+        *at += (size_t)(stop - rest.ptr);
+        return span_of(rest.ptr, (size_t)(stop - rest.ptr));
+    }
     if (!begins(rest, value))
         return SPAN("");
     struct reply_parser p = {.state = IN_KEY};
@@ -364,12 +412,16 @@ static struct span next_block(struct span reply, size_t *at)
 static bool join_blocks(const struct part_reply *parts, const uint16_t *part_of, uint32_t key_count,
                         size_t *at, struct chunk_pool *pool, struct chain *blocks)
 {
-    for (uint32_t i = 0; i < key_count; i++) {
+    for (uint32_t i = 0; i < key_count;) {
         uint32_t part = part_of[i];
-        if (parts[part].failed)
-            continue;
-        struct span block = next_block(parts[part].bytes, &at[part]);
-        if (block.len > 0 && !chain_append(blocks, pool, block))
+        size_t from = at[part];
+        struct span block;
+        /* Keys of one server that follow each other are copied in one piece. */
+        do
+            block = parts[part].failed ? SPAN("") : next_block(parts[part].bytes, &at[part]);
+        while (++i < key_count && part_of[i] == part && block.len > 0);
+        struct span run = {parts[part].bytes.ptr + from, at[part] - from};
+        if (run.len > 0 && !chain_append(blocks, pool, run))
             return false;
     }
     return true;

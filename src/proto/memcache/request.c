@@ -5,43 +5,14 @@
 
 #include "proto/memcache/line.h"
 #include "proto/memcache/reply.h"
+#include "proto/memcache/usual.h"
+#include "proto/memcache/verb.h"
 
 enum {
     LINE_CUT_MAX = 2048, /* a longer line that has not ended must be a get, or memcached closes */
     LINE_WHOLE_MAX = 16384, /* its read buffer: no line but a get can be longer */
     INDENT_MAX = 100,       /* spaces before a long get */
     NUMBER_MAX = 20,        /* characters of a 64-bit number, sign included */
-};
-
-enum shape {
-    KEYS,
-    EXPTIME_KEYS,
-    STORE,
-    DELTA,
-    EXPTIME,
-    KEY,
-    BARE,
-    FLUSH,
-    LEVEL,
-    QUIT,
-    LATER,
-    LATER_DATA,
-};
-
-struct command {
-    struct span name;
-    uint8_t shape;
-    uint8_t expect;
-    uint8_t least;
-    uint8_t most;
-    bool write;
-};
-
-static const struct command commands[] = {
-#define COMMAND(name, shape, expect, least, most, write, text)                                     \
-    {{name, sizeof(name) - 1}, shape, EXPECT_##expect, least, most, write},
-#include "memcache_commands.def"
-#undef COMMAND
 };
 
 static const struct span bad_format = {"CLIENT_ERROR bad command line format\r\n", 38};
@@ -56,7 +27,7 @@ struct reading {
     struct span in;
     struct buf *scratch;
     struct request_view *out;
-    const struct command *command;
+    const struct verb *verb;
     struct line line;
     struct words words; /* of all but a get */
 };
@@ -148,9 +119,9 @@ static bool put_name(struct reading *r, struct span key, size_t more)
 {
     struct buf *b = r->scratch;
     buf_clear(b);
-    if (!buf_reserve(b, r->command->name.len + 1 + key.len + more))
+    if (!buf_reserve(b, r->verb->len + 1 + key.len + more))
         return false;
-    put(b, r->command->name);
+    put(b, verb_name(r->verb));
     put(b, SPAN(" "));
     put(b, key);
     return true;
@@ -164,9 +135,9 @@ static enum parse forward(struct reading *r, uint32_t len, struct span wire, boo
     struct request_view *out = r->out;
     out->kind = REQUEST_FORWARD;
     out->len = len;
-    out->write = r->command->write;
+    out->write = r->verb->write;
     out->quiet = quiet;
-    out->expect = r->command->expect;
+    out->expect = r->verb->expect;
     out->ranges = 1;
     out->keys[0] = (struct key_range){1, 1, 1};
     out->wire = wire;
@@ -185,7 +156,7 @@ static bool says_noreply(const struct words *w)
 static bool is_canonical(const struct reading *r)
 {
     const struct words *w = &r->words;
-    if (!r->line.strict || w->count != r->command->least + 1u)
+    if (!r->line.strict || w->count != r->verb->least + 1u)
         return false;
     size_t len = w->count - 1;
     for (uint32_t i = 0; i < w->count; i++)
@@ -226,7 +197,7 @@ static bool compose_store(struct reading *r, const struct item *item, struct spa
 static enum parse read_store(struct reading *r)
 {
     bool quiet = says_noreply(&r->words);
-    struct item item = {.has_cas = r->command->least == 5};
+    struct item item = {.has_cas = r->verb->least == 5};
     if (r->words.v[1].len > KEY_MAX || !read_numbers(&r->words, &item))
         return answer(r, bad_format, quiet);
     size_t data = (size_t)item.bytes + 2;
@@ -259,7 +230,7 @@ static enum parse read_number(struct reading *r)
     const struct words *w = &r->words;
     bool quiet = says_noreply(w);
     bool plain = true;
-    bool delta = r->command->shape == DELTA;
+    bool delta = r->verb->shape == SHAPE_DELTA;
     uint64_t by = 0;
     int32_t exptime = 0;
     if (w->v[1].len > KEY_MAX)
@@ -329,9 +300,9 @@ static enum parse read_flush(struct reading *r)
     if (delayed && !line_i32(w->v[1], &delay, &plain))
         return answer(r, bad_exptime, quiet);
     buf_clear(r->scratch);
-    if (!buf_reserve(r->scratch, r->command->name.len + 1 + NUMBER_MAX + 2))
+    if (!buf_reserve(r->scratch, r->verb->len + 1 + NUMBER_MAX + 2))
         return bad(r->out, no_memory);
-    put(r->scratch, r->command->name);
+    put(r->scratch, verb_name(r->verb));
     if (delayed)
         put_i32(r->scratch, delay);
     put(r->scratch, SPAN("\r\n"));
@@ -339,7 +310,7 @@ static enum parse read_flush(struct reading *r)
     r->out->len = r->line.len;
     r->out->write = true;
     r->out->quiet = quiet;
-    r->out->expect = r->command->expect;
+    r->out->expect = r->verb->expect;
     r->out->join = JOIN_OK;
     r->out->wire = buf_span(r->scratch);
     return PARSE_DONE;
@@ -425,7 +396,7 @@ static enum parse read_keys(struct reading *r, struct span rest, uint32_t first,
     bool one = count == 1 || r->ses->settings->single_server;
     out->kind = one ? REQUEST_FORWARD : REQUEST_SPLIT;
     out->len = r->line.len;
-    out->write = r->command->write;
+    out->write = r->verb->write;
     out->expect = EXPECT_VALUES;
     out->join = JOIN_VALUES;
     out->ranges = 1;
@@ -500,42 +471,33 @@ static enum parse read_unknown(struct reading *r, struct span name)
     return answer(r, SPAN("ERROR\r\n"), false);
 }
 
-static const struct command *find_command(struct span name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (commands[i].name.ptr[0] == name.ptr[0] && span_eq(commands[i].name, name))
-            return &commands[i];
-    }
-    return NULL;
-}
-
 static enum parse read_words(struct reading *r)
 {
     uint32_t args = r->words.count - 1;
-    if (args < r->command->least || (r->command->most > 0 && args > r->command->most))
+    if (args < r->verb->least || (r->verb->most > 0 && args > r->verb->most))
         return answer(r, SPAN("ERROR\r\n"), false);
-    switch ((enum shape)r->command->shape) {
-    case STORE:
+    switch ((enum shape)r->verb->shape) {
+    case SHAPE_STORE:
         return read_store(r);
-    case DELTA:
-    case EXPTIME:
+    case SHAPE_DELTA:
+    case SHAPE_EXPTIME:
         return read_number(r);
-    case KEY:
+    case SHAPE_KEY:
         return read_delete(r);
-    case BARE:
+    case SHAPE_BARE:
         return read_version(r);
-    case FLUSH:
+    case SHAPE_FLUSH:
         return read_flush(r);
-    case LEVEL:
+    case SHAPE_LEVEL:
         return read_level(r);
-    case QUIT:
+    case SHAPE_QUIT:
         return hang_up(r);
-    case LATER:
+    case SHAPE_LATER:
         return read_later(r);
-    case LATER_DATA:
+    case SHAPE_LATER_DATA:
         return read_later_data(r);
-    case KEYS:
-    case EXPTIME_KEYS:
+    case SHAPE_KEYS:
+    case SHAPE_EXPTIME_KEYS:
         break;
     }
     never("gets are read word by word");
@@ -547,15 +509,15 @@ static enum parse read_line(struct reading *r)
     struct span name;
     if (!line_word(&rest, &name))
         return answer(r, SPAN("ERROR\r\n"), false);
-    r->command = find_command(name);
-    if (r->command != NULL && r->command->shape == KEYS)
+    r->verb = verb_find(name);
+    if (r->verb != NULL && r->verb->shape == SHAPE_KEYS)
         return read_get(r, name, rest);
-    if (r->command != NULL && r->command->shape == EXPTIME_KEYS)
+    if (r->verb != NULL && r->verb->shape == SHAPE_EXPTIME_KEYS)
         return read_gat(r, name, rest);
     r->words.v[0] = name;
     r->words.count = 1;
     line_split(rest, &r->words);
-    if (r->command == NULL)
+    if (r->verb == NULL)
         return read_unknown(r, name);
     return read_words(r);
 }
@@ -602,6 +564,13 @@ enum parse memcache_parse_request(struct request_parser *p, struct proto_session
         return skip(ses, in, out);
     if (p->pos > 0 && in.len < (size_t)p->pos + p->bulk + 2)
         return PARSE_MORE;
+    /* Nothing was read yet, or the usual line of a store. */
+    if (p->scan == 0) {
+        enum parse said = usual_request(p, ses, in, out);
+        ses->begun = ses->begun || said != PARSE_BAD;
+        if (said != PARSE_BAD)
+            return said;
+    }
     if (in.len > 0 && !ses->begun && in.ptr[0] == '\x80')
         return bad(out, SPAN("CLIENT_ERROR the binary protocol is not served\r\n"));
     const char *lf = NULL;
