@@ -2,7 +2,6 @@
 #include "run/run.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "run/listeners.h"
 #include "run/notify.h"
 #include "run/privileges.h"
+#include "run/processors.h"
 #include "run/workers.h"
 #include "stats/stats.h"
 #include "upstream/pool.h"
@@ -47,14 +47,6 @@ static bool refuse(const struct process *p, const char *what, const char *why)
     return false;
 }
 
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    return (unsigned)CPU_COUNT(&set);
-}
-
 /* Tries it here, where the user sees why it does not work. */
 static bool try_loop(const struct process *p)
 {
@@ -75,7 +67,7 @@ static bool try_loop(const struct process *p)
 static bool choose_loop(struct process *p)
 {
     const char *name = p->set->io;
-    p->worker_count = p->set->workers > 0 ? (unsigned)p->set->workers : processors();
+    p->worker_count = p->set->workers > 0 ? (unsigned)p->set->workers : processors_allowed("");
     p->io = strcmp(name, "auto") == 0 ? loop_backends[0] : loop_backend(span_str(name));
     if (p->io == NULL)
         return refuse(p, name, "this loop is not part of this build");

@@ -408,12 +408,13 @@ def sanitizer_environment(folder, env=None):
 
 
 class Cashew(Program):
-    """The proxy. `config` is YAML text or the path of a file; `name` is how it is called."""
+    """The proxy. `config` is YAML text or the path of a file; `name` is how it is called; `under`
+    is a command that becomes it."""
 
-    def __init__(self, config, args=(), env=None, name="cashew", wait=True):
+    def __init__(self, config, args=(), env=None, name="cashew", wait=True, under=()):
         super().__init__(name)
         self.args = [str(arg) for arg in args]
-        self.base = base_command(name)
+        self.base = [*under, *base_command(name)]
         self.stats_port = free_port()
         self.log_path = self.dir / "log"
         if isinstance(config, os.PathLike) or "\n" not in config and os.path.exists(config):
