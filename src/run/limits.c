@@ -2,15 +2,19 @@
 #include "run/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 /* Descriptors for logs, loops, the statistics port and its peers. */
 enum { RESERVE = 32 };
 /* What is asked for when the hard limit is "unlimited": more than any kernel gives a process by
  * default. */
 #define OPEN_FILES_MOST ((rlim_t)1048576)
+/* Descriptors for which there is room from the start; for more the kernel makes it later. */
+#define ROOM_MOST ((uint64_t)65536)
 
 /* The limit of open files after raising it as far as it goes. */
 static bool raise_open_files(uint64_t *files, FILE *errors)
@@ -49,4 +53,19 @@ bool limits_clients(const struct conf *conf, unsigned workers, uint64_t *clients
     }
     *clients = files - own;
     return true;
+}
+
+void limits_make_room(uint64_t clients)
+{
+    struct rlimit limit;
+    if (clients == 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    uint64_t room = limit.rlim_cur < ROOM_MOST ? limit.rlim_cur : ROOM_MOST;
+    if (clients < room)
+        room = clients;
+    /* The duplicate is the highest descriptor that there may be, and gone at once; the room stays.
+     */
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)room - 1);
+    if (fd >= 0)
+        close(fd);
 }

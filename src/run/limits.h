@@ -17,4 +17,10 @@
 must_check bool limits_clients(const struct conf *conf, unsigned workers, uint64_t *clients,
                                FILE *errors);
 
+/** Makes room in the kernel's table of open files for `clients` more, up to 65,536 (half a MiB).
+ * Otherwise the table grows by doubling, and the kernel lets a process with threads wait some 10 ms
+ * each time, in the middle of a rush of clients. So it is called before there are threads, and
+ * after a fork, which leaves the room behind. Harmless if it fails. */
+void limits_make_room(uint64_t clients);
+
 #endif

@@ -163,6 +163,7 @@ static bool start_threads(struct process *p)
         .ended = on_workers_ended,
         .arg = p,
     };
+    limits_make_room(p->clients_most);
     int err = stats_port_start(p->stats_port);
     if (err != 0)
         return refuse(p, "statistics port", strerror(-err));

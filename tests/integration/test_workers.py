@@ -136,3 +136,24 @@ def test_auto_keeps_to_a_limit_of_the_control_group(cashew, redis_server):
         if proxy:
             proxy.stop()
         group.rmdir()
+
+
+def test_there_is_room_for_clients_from_the_start(cashew, redis_server):
+    """The kernel's table of open files does not grow while clients come, which would stop all
+    threads for some 10 ms each time."""
+    port = free_port()
+    proxy = cashew(pool("p", port, [redis_server], redis=True))
+
+    def room():
+        status = Path(f"/proc/{proxy.pid}/status").read_text()
+        return int(re.search(r"FDSize:\s*(\d+)", status).group(1))
+
+    limits = Path(f"/proc/{proxy.pid}/limits").read_text()
+    most = int(re.search(r"Max open files\s+(\d+)", limits).group(1))
+    before = room()
+    assert before >= min(most - 200, 65536)
+    clients = [Raw(port) for _ in range(300)]
+    seen(proxy, len(clients))
+    assert room() == before
+    for client in clients:
+        client.close()
