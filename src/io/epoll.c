@@ -23,6 +23,7 @@ enum {
     ENDED = SOCK_BACKEND << 5,          /* `ended` was reported */
     CONNECTING = SOCK_BACKEND << 6,     /* `connected` was not reported yet */
     CONNECT_FAILED = SOCK_BACKEND << 7, /* it was, with an error */
+    OUT_WATCHED = SOCK_BACKEND << 8,    /* the kernel tells of room to send, too */
 };
 
 /* Acceptors: watched, or waiting for the end of the pause. */
@@ -105,19 +106,27 @@ static void rescan(struct sock *s)
         list_append(&self(s->loop)->rescan, &s->link);
 }
 
-static int sock_watch(struct sock *s)
+static int sock_watch(struct sock *s, uint32_t also)
 {
-    /* EPOLLOUT is in the mask from the start: with edges it costs nothing while nobody waits for
-     * it. */
-    return watch(self(s->loop), s->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                 tagged(s, TAG_SOCK));
+    return watch(self(s->loop), s->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | also, tagged(s, TAG_SOCK));
+}
+
+/* A new client has room, and an event that says so would be one for nothing. So room is watched
+ * for from the first time on that somebody waits for it; with edges that costs nothing later. */
+static void watch_room(struct sock *s)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                             .data.u64 = tagged(s, TAG_SOCK)};
+    /* The kernel has all it needs for this since it watches the descriptor: it can't fail. */
+    must(epoll_ctl(self(s->loop)->epfd, EPOLL_CTL_MOD, s->fd, &ev) == 0);
+    s->bits |= OUT_WATCHED;
 }
 
 static int epoll_adopt(struct loop *l, struct sock *s, int fd)
 {
     (void)l;
     s->fd = fd;
-    return sock_watch(s);
+    return sock_watch(s, 0);
 }
 
 static int epoll_connect(struct loop *l, struct sock *s, const struct addr *to)
@@ -126,8 +135,8 @@ static int epoll_connect(struct loop *l, struct sock *s, const struct addr *to)
     s->fd = kernel_connect(to);
     if (s->fd < 0)
         return s->fd;
-    s->bits |= CONNECTING;
-    int err = sock_watch(s);
+    s->bits |= CONNECTING | OUT_WATCHED;
+    int err = sock_watch(s, EPOLLOUT);
     if (err == 0)
         return 0;
     close(s->fd);
@@ -151,6 +160,8 @@ static ssize_t epoll_send(struct sock *s, const struct iovec *iov, int count)
 
 static void epoll_review(struct sock *s)
 {
+    if ((s->bits & (SOCK_WANTED | OUT_WATCHED)) == SOCK_WANTED)
+        watch_room(s);
     bool in = (s->bits & (SOCK_OFFER | IN_READY)) && !(s->bits & SOCK_PAUSED);
     bool out = (s->bits & SOCK_WANTED) && (s->bits & OUT_READY);
     if (in || out)
