@@ -10,8 +10,6 @@ enum { CHUNK_FOREIGN = CHUNK_CLASSES };
 enum { SPLICE_COPY = 2048 };
 
 static const size_t class_bytes[CHUNK_CLASSES] = {512, 4096, 32768};
-/* Ready chunks kept for each class: at most 1 MiB, 2 MiB and 4 MiB. */
-static const size_t class_keep[CHUNK_CLASSES] = {2048, 512, 128};
 
 static struct chunk *chunk_borrow(struct chunk_pool *pool, uint8_t class)
 {
@@ -19,6 +17,9 @@ static struct chunk *chunk_borrow(struct chunk_pool *pool, uint8_t class)
     if (k != NULL) {
         pool->free[class] = k->next;
         pool->cached[class]--;
+        pool->cached_bytes -= class_bytes[class];
+        if (pool->cached[class] < pool->low[class])
+            pool->low[class] = pool->cached[class];
     } else {
         k = malloc(class_bytes[class]);
         if (k == NULL)
@@ -26,6 +27,7 @@ static struct chunk *chunk_borrow(struct chunk_pool *pool, uint8_t class)
         k->data = (char *)(k + 1);
         k->cap = class_bytes[class] - sizeof(*k);
         k->class = class;
+        meter_add(&pool->meter, class_bytes[class]);
     }
     k->next = NULL;
     k->head = 0;
@@ -34,35 +36,63 @@ static struct chunk *chunk_borrow(struct chunk_pool *pool, uint8_t class)
     return k;
 }
 
+/* Ready chunks are not bounded: they were in use at once, so that they are needed again while it goes
+ * on like that, and chunk_pool_shed() frees them when it does not. */
 static void chunk_return(struct chunk_pool *pool, struct chunk *k)
 {
     if (k->class == CHUNK_FOREIGN) {
         pool->bytes -= k->cap;
+        meter_sub(&pool->meter, k->cap);
         free(k->data);
         free(k);
         return;
     }
     pool->bytes -= class_bytes[k->class];
-    if (pool->cached[k->class] >= class_keep[k->class]) {
-        free(k);
-        return;
-    }
+    pool->cached_bytes += class_bytes[k->class];
     k->next = pool->free[k->class];
     pool->free[k->class] = k;
     pool->cached[k->class]++;
 }
 
+/* Frees `count` ready chunks of a class. */
+static void shed(struct chunk_pool *pool, size_t class, size_t count)
+{
+    pool->cached[class] -= count;
+    pool->cached_bytes -= count * class_bytes[class];
+    meter_sub(&pool->meter, count * class_bytes[class]);
+    for (; count > 0; count--) {
+        struct chunk *k = pool->free[class];
+        pool->free[class] = k->next;
+        free(k);
+    }
+}
+
+size_t chunk_pool_shed(struct chunk_pool *pool, size_t most)
+{
+    size_t freed = 0;
+    for (size_t i = CHUNK_CLASSES; i > 0; i--) {
+        size_t class = i - 1;
+        size_t left = freed < most ? (most - freed) / class_bytes[class] + 1 : 0;
+        size_t count = pool->low[class] < left ? pool->low[class] : left;
+        shed(pool, class, count);
+        freed += count * class_bytes[class];
+        pool->low[class] = pool->cached[class];
+    }
+    return freed;
+}
+
+void chunk_pool_shed_all(struct chunk_pool *pool)
+{
+    for (size_t i = 0; i < CHUNK_CLASSES; i++) {
+        shed(pool, i, pool->cached[i]);
+        pool->low[i] = 0;
+    }
+}
+
 void chunk_pool_free(struct chunk_pool *pool)
 {
     must(pool->bytes == 0);
-    for (size_t i = 0; i < CHUNK_CLASSES; i++) {
-        for (struct chunk *k = pool->free[i], *next = NULL; k != NULL; k = next) {
-            next = k->next;
-            free(k);
-        }
-        pool->free[i] = NULL;
-        pool->cached[i] = 0;
-    }
+    chunk_pool_shed_all(pool);
 }
 
 static void chain_link(struct chain *c, struct chunk *k)
@@ -152,6 +182,7 @@ bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b)
     *k = (struct chunk){
         .data = b->data, .head = b->head, .tail = b->tail, .cap = b->cap, .class = CHUNK_FOREIGN};
     pool->bytes += k->cap;
+    meter_add(&pool->meter, k->cap);
     chain_link(c, k);
     c->len += buf_len(b);
     *b = (struct buf){0};

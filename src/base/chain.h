@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "base/buf.h"
+#include "base/meter.h"
 #include "base/must.h"
 #include "base/span.h"
 
@@ -32,8 +33,11 @@ struct chunk {
 
 struct chunk_pool {
     struct chunk *free[CHUNK_CLASSES];
-    size_t cached[CHUNK_CLASSES]; /* chunks that lie ready, bounded */
-    size_t bytes;                 /* memory of chunks in use */
+    size_t cached[CHUNK_CLASSES]; /* chunks that lie ready */
+    size_t low[CHUNK_CLASSES];    /* the fewest that lay ready since chunk_pool_shed() */
+    size_t cached_bytes;
+    size_t bytes;       /* memory of chunks in use */
+    struct meter meter; /* all memory of the thread that is counted, that of chunks included */
 };
 
 struct chain {
@@ -44,6 +48,13 @@ struct chain {
 
 /** Frees the pool's ready chunks. Every chain must have been cleared before. */
 void chunk_pool_free(struct chunk_pool *pool);
+
+/** Frees ready chunks that were not needed since the last call, `most` bytes of them or a little more,
+ * and begins a new period. Returns the bytes freed. */
+size_t chunk_pool_shed(struct chunk_pool *pool, size_t most);
+
+/** Frees all ready chunks. */
+void chunk_pool_shed_all(struct chunk_pool *pool);
 
 static inline bool chain_empty(const struct chain *c)
 {

@@ -4,19 +4,35 @@
 #ifndef BASE_SLAB_H
 #define BASE_SLAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+#include "base/meter.h"
 #include "base/must.h"
 
 struct slab {
-    size_t size; /* of one object, rounded up to the alignment of any type */
-    void *free;  /* objects to hand out next, last returned first */
-    void *pages; /* every page, to be freed with the slab */
-    size_t live; /* objects borrowed and not returned */
+    size_t size;         /* of one object, rounded up to the alignment of any type */
+    void *free;          /* objects to hand out next, last returned first */
+    void *pages;         /* every page */
+    size_t page_count;   /* of them */
+    size_t live;         /* objects borrowed and not returned */
+    size_t spare_before; /* bytes that slab_shed() could not free */
+    struct meter *meter; /* counts the pages; or NULL */
+    bool grew;           /* since slab_shed() */
 };
 
 /** A slab of objects of `size` bytes. Allocates nothing yet. */
 void slab_init(struct slab *s, size_t size);
+
+/** Counts its pages, of which there must be none yet. */
+void slab_meter(struct slab *s, struct meter *meter);
+
+/** Is there enough to be had from slab_shed()? Cheap. */
+bool slab_can_shed(struct slab *s);
+
+/** Frees the pages of which no object is borrowed, but for a few, unless all were needed since the
+ * last call. Looks at every object that is not borrowed. Returns the bytes freed. */
+size_t slab_shed(struct slab *s);
 
 /** Borrows one object, its bytes undefined; NULL if memory is out. */
 must_check void *slab_borrow(struct slab *s);

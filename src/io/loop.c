@@ -2,12 +2,19 @@
 #include "io/loop.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "io/epoll.h"
 #ifdef CASHEW_URING
 #include "io/uring.h"
 #endif
+
+/* What lies ready is looked at once a second, as a busy second needs it; what was not needed is freed
+ * in steps, since giving pages back takes the kernel some milliseconds for each 10 MiB. */
+enum { SHED_MS = 1000, SHED_ON_MS = 100, SHED_STEP = 32 << 20 };
+/* Ready chunks for which nothing is done, and freed memory for which the system is not called. */
+enum { READY_BYTES = 256 << 10, TRIM_BYTES = 512 << 10 };
 
 const struct loop_ops *const loop_backends[] = {
     &epoll_ops,
@@ -25,6 +32,59 @@ const struct loop_ops *loop_backend(struct span name)
     return NULL;
 }
 
+/* ---- memory that lies ready ---- */
+
+static bool can_shed(const struct loop *l)
+{
+    if (l->pool.cached_bytes > READY_BYTES)
+        return true;
+    LIST_FOREACH (node, &l->keepers) {
+        struct keeper *k = container_of(node, struct keeper, link);
+        if (k->can_shed(k))
+            return true;
+    }
+    return false;
+}
+
+/* Hands freed memory back to the system, if much less is needed now than was needed before: the
+ * allocator does so by itself only where nothing in use lies behind it. */
+static void trim(struct loop *l, size_t needed)
+{
+    if (needed > l->untrimmed)
+        l->untrimmed = needed;
+    if (l->untrimmed - needed < TRIM_BYTES)
+        return;
+    l->untrimmed = needed;
+    malloc_trim(0);
+}
+
+static void on_shed(struct timer *t)
+{
+    struct loop *l = container_of(t, struct loop, shed_timer);
+    struct meter *m = &l->pool.meter;
+    size_t needed = m->high;
+    m->high = m->used;
+    bool more =
+        l->pool.cached_bytes > READY_BYTES && chunk_pool_shed(&l->pool, SHED_STEP) >= SHED_STEP;
+    LIST_FOREACH_SAFE (node, &l->keepers) {
+        struct keeper *k = container_of(node, struct keeper, link);
+        k->shed(k);
+    }
+    trim(l, needed);
+    if (can_shed(l) || l->untrimmed - (needed < m->used ? needed : m->used) >= TRIM_BYTES)
+        timer_start(l, t, more ? SHED_ON_MS : SHED_MS);
+}
+
+/* At the end of a turn. Memory that is only in use is no reason to wake up: when it comes free, a
+ * turn did it. */
+static void watch_memory(struct loop *l)
+{
+    if (timer_running(&l->shed_timer))
+        return;
+    if (can_shed(l) || l->pool.meter.high - l->pool.meter.used >= TRIM_BYTES)
+        timer_start(l, &l->shed_timer, SHED_MS);
+}
+
 struct loop *loop_open(const struct loop_ops *ops)
 {
     struct loop *l = ops->open();
@@ -36,7 +96,9 @@ struct loop *loop_open(const struct loop_ops *ops)
     list_init(&l->closing);
     list_init(&l->dirty);
     list_init(&l->finishing);
+    list_init(&l->keepers);
     timer_init(&l->finish_timer, NULL);
+    timer_init(&l->shed_timer, on_shed);
     atomic_init(&l->posted, NULL);
     return l;
 }
@@ -45,8 +107,10 @@ void loop_free(struct loop *l)
 {
     must(l->socks == 0);
     timer_stop(l, &l->finish_timer);
+    timer_stop(l, &l->shed_timer);
     must(list_empty(&l->timers));
     chunk_pool_free(&l->pool);
+    expect_dbg(l->pool.meter.used == 0);
     l->ops->free(l);
 }
 
@@ -146,6 +210,7 @@ void loop_turn(struct loop *l, bool may_wait)
     run_timers(l);
     run_turn_ends(l);
     run_closing(l);
+    watch_memory(l);
 }
 
 int loop_accept_start(struct loop *l, struct acceptor *a)

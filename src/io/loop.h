@@ -89,6 +89,16 @@ struct turn_end {
     struct list link;
 };
 
+/** Somebody who keeps memory ready for the next use; embedded in its owner, who removes it with
+ * list_unlink(&k->link). */
+struct keeper {
+    /** Is there enough that could be given back? Asked in every turn. */
+    bool (*can_shed)(struct keeper *k);
+    /** Frees what was not needed since the last call. Asked about once a second. */
+    void (*shed)(struct keeper *k);
+    struct list link;
+};
+
 /** Work posted to a loop from another thread. The poster owns the memory until `run` was called. */
 struct task {
     void (*run)(struct task *t);
@@ -146,6 +156,9 @@ struct loop {
     struct list timers;            /* running, in the order they are due */
     struct list closing;           /* socks whose `closed` is to be called */
     struct chunk_pool pool;        /* chunks of the streams of this loop */
+    struct list keepers;           /* others that keep memory ready */
+    struct timer shed_timer;       /* gives back what is ready and not needed; idle: not running */
+    size_t untrimmed;              /* the most memory since it was last given back to the system */
     _Atomic(struct task *) posted; /* latest first */
     struct list dirty;             /* streams to flush when the turn ends; unit stream's */
     struct list finishing;         /* streams on their way out, by deadline; unit stream's */
@@ -234,6 +247,12 @@ static inline void loop_at_turn_end(struct loop *l, struct turn_end *t)
 {
     if (!list_linked(&t->link))
         list_append(&l->turn_ends, &t->link);
+}
+
+/** Adds one who keeps memory ready. */
+static inline void loop_add_keeper(struct loop *l, struct keeper *k)
+{
+    list_append(&l->keepers, &k->link);
 }
 
 /** Runs `t` on the loop's thread soon; may be called from any thread, and wakes the loop. The loop

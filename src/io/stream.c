@@ -29,6 +29,11 @@ enum { NO_OUTPUT = BROKEN | DEAD | FINISHING | CLOSED };
 /* With any of these, no input is shown to the owner. */
 enum { NO_INPUT = TOLD | DEAD | FINISHING | CLOSED };
 
+static struct meter *meter_of(const struct stream *s)
+{
+    return &s->sock.loop->pool.meter;
+}
+
 static struct stream *self(struct sock *sock)
 {
     return container_of(sock, struct stream, sock);
@@ -211,6 +216,13 @@ static void on_writable(struct sock *sock)
 
 /* ---- input ---- */
 
+/* What is kept of the input is counted by its memory. */
+static void drop_input(struct stream *s)
+{
+    meter_sub(meter_of(s), s->in.cap);
+    buf_free(&s->in);
+}
+
 /* The peer is gone, or nothing more can be done with it. */
 static void tell_end(struct stream *s, int err)
 {
@@ -238,13 +250,18 @@ static void show_kept(struct stream *s)
         break;
     }
     if (buf_len(&s->in) == 0)
-        buf_free(&s->in);
+        drop_input(s);
 }
 
 static void keep(struct stream *s, struct span in)
 {
-    if (!buf_append(&s->in, in))
+    size_t before = s->in.cap;
+    if (!buf_append(&s->in, in)) {
         tell_end(s, -ENOMEM);
+        return;
+    }
+    if (s->in.cap != before)
+        meter_move(meter_of(s), before, s->in.cap);
 }
 
 static void on_recv(struct sock *sock, struct span in)
@@ -294,6 +311,7 @@ bool stream_take(struct stream *s, struct span in, size_t n, struct buf *out)
     struct buf rest = {0};
     if (len - n > n || !buf_append(&rest, span_from(buf_span(&s->in), n)))
         return false;
+    meter_move(meter_of(s), s->in.cap, rest.cap);
     *out = s->in;
     out->tail = out->head + n;
     s->in = rest;
@@ -348,7 +366,7 @@ static void on_closed(struct sock *sock)
 {
     struct stream *s = self(sock);
     chain_clear(&s->out, &sock->loop->pool);
-    buf_free(&s->in);
+    drop_input(s);
     s->on->closed(s);
 }
 
@@ -419,7 +437,7 @@ static void finish_wait(struct stream *s)
 static void finish_step(struct stream *s)
 {
     list_unlink(&s->link);
-    buf_free(&s->in);
+    drop_input(s);
     bool all_sent = chain_empty(&s->out) && !(s->bits & CONNECTING);
     if ((s->bits & (BROKEN | DEAD)) || (all_sent && (s->bits & ENDED))) {
         stream_close(s);

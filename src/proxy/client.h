@@ -47,6 +47,7 @@ struct proxy {
     uint32_t next_id;
     struct slab client_slab;
     struct slab request_slab;
+    struct keeper keeper; /* of the slabs */
     struct args args;   /* of the request that is being read, unless it came in pieces */
     struct buf scratch; /* canonical forms and local replies: the protocol's */
     struct buf compose; /* the request of one shard; error lines */

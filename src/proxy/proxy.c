@@ -37,6 +37,33 @@ static void on_check(struct timer *t)
         timer_start(px->loop, t, CHECK_MS);
 }
 
+static bool slabs_can_shed(struct keeper *k)
+{
+    struct proxy *px = container_of(k, struct proxy, keeper);
+    return slab_can_shed(&px->request_slab) || slab_can_shed(&px->client_slab);
+}
+
+static void slabs_shed(struct keeper *k)
+{
+    struct proxy *px = container_of(k, struct proxy, keeper);
+    if (slab_can_shed(&px->request_slab))
+        slab_shed(&px->request_slab);
+    if (slab_can_shed(&px->client_slab))
+        slab_shed(&px->client_slab);
+}
+
+static void slabs_init(struct proxy *px)
+{
+    struct meter *meter = &px->loop->pool.meter;
+    slab_init(&px->client_slab, sizeof(struct client));
+    slab_init(&px->request_slab, sizeof(struct request));
+    slab_meter(&px->client_slab, meter);
+    slab_meter(&px->request_slab, meter);
+    px->keeper = (struct keeper){.can_shed = slabs_can_shed, .shed = slabs_shed};
+    list_init(&px->keeper.link);
+    loop_add_keeper(px->loop, &px->keeper);
+}
+
 static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stats *stats,
                         unsigned worker)
 {
@@ -68,8 +95,7 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
     px->worker = worker;
     list_init(&px->clients);
     timer_init(&px->check, on_check);
-    slab_init(&px->client_slab, sizeof(struct client));
-    slab_init(&px->request_slab, sizeof(struct request));
+    slabs_init(px);
     px->front_count = pool_count;
     px->fronts = calloc(pool_count, sizeof(*px->fronts));
     if (px->fronts == NULL || !fronts_init(px, pools, stats, worker)) {
@@ -85,6 +111,7 @@ void proxy_free(struct proxy *px)
     for (uint32_t i = 0; px->fronts != NULL && i < px->front_count; i++)
         if (px->fronts[i].up != NULL)
             upstream_free(px->fronts[i].up);
+    list_unlink(&px->keeper.link);
     slab_free(&px->client_slab);
     slab_free(&px->request_slab);
     args_free(&px->args);

@@ -272,8 +272,34 @@ static void test_iovec_is_bounded(void **state)
     chunk_pool_free(&pool);
 }
 
-/* What lies ready for the next use is bounded, however much there was at once. */
-static void test_cache_is_bounded(void **state)
+/* What was in use at once lies ready while it is needed again and again, and what a whole period did not
+ * need is freed. */
+static void test_ready_chunks_are_shed(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0};
+    for (size_t i = 0; i < 20; i++)
+        assert_true(chain_append(&c, &pool, span_of(run, RUN)));
+    size_t most = pool.bytes;
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.bytes, 0);
+    assert_int_equal(pool.cached_bytes, most);
+    assert_int_equal(chunk_pool_shed(&pool, SIZE_MAX), 0); /* all of it was in use in this period */
+    for (size_t i = 0; i < 5; i++)
+        assert_true(chain_append(&c, &pool, span_of(run, RUN)));
+    size_t less = pool.bytes;
+    chain_clear(&c, &pool);
+    assert_in_range(chunk_pool_shed(&pool, 1 << 20), 1 << 20, (1 << 20) + 32768);
+    size_t left = pool.cached_bytes;
+    assert_int_equal(chunk_pool_shed(&pool, SIZE_MAX), left);
+    assert_int_equal(pool.cached_bytes, 0);
+    assert_true(less < most);
+    chunk_pool_free(&pool);
+    assert_int_equal(pool.meter.used, 0);
+}
+
+static void test_shed_keeps_what_was_needed(void **state)
 {
     (void)state;
     struct chunk_pool pool = {0};
@@ -281,12 +307,46 @@ static void test_cache_is_bounded(void **state)
     for (size_t i = 0; i < 20; i++)
         assert_true(chain_append(&c, &pool, span_of(run, RUN)));
     chain_clear(&c, &pool);
-    assert_int_equal(pool.bytes, 0);
-    assert_true(pool.cached[0] * 512 <= 1 << 20);
-    assert_true(pool.cached[1] * 4096 <= 2 << 20);
-    assert_true(pool.cached[2] > 0 && pool.cached[2] * 32768 <= 4 << 20);
+    (void)!chunk_pool_shed(&pool, SIZE_MAX);
+    for (size_t i = 0; i < 5; i++)
+        assert_true(chain_append(&c, &pool, span_of(run, RUN)));
+    size_t needed = pool.bytes;
+    chain_clear(&c, &pool);
+    (void)!chunk_pool_shed(&pool, SIZE_MAX);
+    assert_int_equal(pool.cached_bytes, needed);
+    assert_int_equal(pool.meter.used, needed);
+    chunk_pool_shed_all(&pool);
+    assert_int_equal(pool.meter.used, 0);
     chunk_pool_free(&pool);
-    assert_int_equal(pool.cached[2], 0);
+}
+
+static size_t over;
+
+static void on_over(struct meter *m)
+{
+    over++;
+    m->mark = 2 * m->used;
+}
+
+static void test_meter(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {.meter = {.mark = 100000, .over = on_over}};
+    struct chain c = {0};
+    struct buf b = buf_with(span_of(run, 50000));
+    size_t cap = b.cap;
+    over = 0;
+    assert_true(chain_append(&c, &pool, span_of(run, 20000)));
+    assert_true(chain_adopt(&c, &pool, &b));
+    assert_int_equal(pool.meter.used, 32768 + cap);
+    assert_int_equal(over, 0);
+    assert_true(chain_append(&c, &pool, span_of(run, 20000)));
+    assert_int_equal(over, 1);
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.meter.used, 65536);
+    assert_int_equal(pool.meter.high, 65536 + cap);
+    chunk_pool_free(&pool);
+    assert_int_equal(pool.meter.used, 0);
 }
 
 /* One random act on the chain that holds run[out] to run[in]; returns how many bytes came in. */
@@ -350,7 +410,9 @@ int main(void)
         cmocka_unit_test(test_consume_at_every_place),
         cmocka_unit_test(test_move_at_every_place),
         cmocka_unit_test(test_iovec_is_bounded),
-        cmocka_unit_test(test_cache_is_bounded),
+        cmocka_unit_test(test_ready_chunks_are_shed),
+        cmocka_unit_test(test_shed_keeps_what_was_needed),
+        cmocka_unit_test(test_meter),
         cmocka_unit_test(test_at_random),
     };
     return cmocka_run_group_tests(tests, make_run, NULL);

@@ -103,13 +103,76 @@ static void test_at_random(void **state)
     slab_free(&s);
 }
 
+static void *objects[MANY];
+
+static void borrow_many(struct slab *s)
+{
+    for (size_t i = 0; i < MANY; i++) {
+        objects[i] = slab_borrow(s);
+        assert_non_null(objects[i]);
+        memset(objects[i], (int)(i % 251), s->size);
+    }
+}
+
+/* Pages that nobody needs are freed, but not by the look that saw them grow, and a few are kept. */
+static void test_shed(void **state)
+{
+    (void)state;
+    struct slab s;
+    struct meter meter = {0};
+    slab_init(&s, 320);
+    slab_meter(&s, &meter);
+    borrow_many(&s);
+    size_t pages = s.page_count;
+    assert_int_equal(meter.used, pages * 16384);
+    assert_false(slab_can_shed(&s));
+    for (size_t i = 0; i < MANY; i++)
+        slab_return(&s, objects[i]);
+    assert_true(slab_can_shed(&s));
+    assert_int_equal(slab_shed(&s), 0);
+    assert_int_equal(slab_shed(&s), (pages - 4) * 16384);
+    assert_int_equal(meter.used, 4 * 16384);
+    assert_false(slab_can_shed(&s));
+    borrow_many(&s); /* and it grows again */
+    assert_int_equal(s.page_count, pages);
+    for (size_t i = 0; i < MANY; i++)
+        slab_return(&s, objects[i]);
+    slab_free(&s);
+    assert_int_equal(meter.used, 0);
+}
+
+/* What is borrowed stays where it is, and its pages with it. */
+static void test_shed_around_borrowed(void **state)
+{
+    (void)state;
+    struct slab s;
+    slab_init(&s, 320);
+    borrow_many(&s);
+    size_t pages = s.page_count;
+    for (size_t i = 0; i < MANY; i++)
+        if (i % 1000 != 7)
+            slab_return(&s, objects[i]);
+    assert_int_equal(slab_shed(&s), 0);
+    assert_int_equal(slab_shed(&s), (pages - 9) * 16384);
+    assert_false(slab_can_shed(&s)); /* else it would be tried again and again */
+    for (size_t i = 7; i < MANY; i += 1000)
+        assert_int_equal(*(unsigned char *)objects[i], i % 251);
+    for (size_t i = 7; i < MANY; i += 1000)
+        slab_return(&s, objects[i]);
+    borrow_many(&s);
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(*(unsigned char *)objects[i], i % 251);
+    for (size_t i = 0; i < MANY; i++)
+        slab_return(&s, objects[i]);
+    slab_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_apart),
-        cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_at_random),
+        cmocka_unit_test(test_empty), cmocka_unit_test(test_apart),
+        cmocka_unit_test(test_reuse), cmocka_unit_test(test_at_random),
+        cmocka_unit_test(test_shed),  cmocka_unit_test(test_shed_around_borrowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
