@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 
 # Answered by the proxy itself.
-LOCAL = {"PING", "ECHO", "QUIT", "SELECT", "AUTH"}
+LOCAL = {"PING", "ECHO", "QUIT", "SELECT", "AUTH", "HELLO"}
 # Split by server, replies joined: how.
 SPLIT = {"MGET": "MGET", "MSET": "MSET", "DEL": "SUM", "UNLINK": "SUM", "TOUCH": "SUM", "EXISTS": "SUM"}
 # No key, harmless, same on every server: sent to one of them, always the same.

@@ -35,6 +35,15 @@ struct request_parser {
     uint8_t state;
 };
 
+/** What a server is told at the start of a connection, and how it speaks from then on. The spans live as long as
+ * whoever hands it on says. */
+struct proto_login {
+    struct span user;     /* len 0: the server's default one */
+    struct span password; /* len 0: none is given */
+    uint32_t db;
+    uint8_t resp; /* redis: version of the protocol, 2 or 3 */
+};
+
 /** What a protocol must know of the pool to answer for it. All spans live as long as the pool's settings. */
 struct proto_settings {
     struct span password; /* redis_auth; len 0: none is set */
@@ -47,6 +56,7 @@ struct proto_settings {
 /** What a protocol remembers of one client between requests. Zeroed when the client comes. */
 struct proto_session {
     const struct proto_settings *settings;
+    const struct proto_login *login; /* of the connections that its requests go by */
     uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
     bool authed;   /* gave the right password */
     bool begun;    /* memcache: a request was read */
@@ -101,6 +111,8 @@ enum request_kind {
     REQUEST_FORWARD, /* `wire` goes to one server, chosen by the keys, which must all be on it */
     REQUEST_SPLIT, /* keys may go to different servers: compose_part() for each, join() of the replies. When all
                       * are on one server, `wire` is forwarded as it is. */
+    REQUEST_LOGIN, /* `wire` goes to one server on a connection with `login`; if the reply is no error, this client's
+                    * requests go by such connections from then on */
     REQUEST_BROADCAST, /* `wire` goes to every server of the pool, and join() of the replies is the reply. With one
                         * server it is forwarded. */
     REQUEST_TELL, /* tell() makes the answer, of what the floors above know */
@@ -128,6 +140,7 @@ struct request_view {
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
+    struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
     struct span wire;  /* what to send: the message itself, or its canonical form in scratch */
     struct span reply; /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
     const char *base;  /* where the message begins: what args are relative to */
@@ -209,10 +222,10 @@ struct proto {
     /** Appends the error for keys that must be on one server and are not. */
     bool (*error_cross)(struct buf *out, const struct request_view *v);
 
-    /** Appends what a fresh server connection must be sent before any request, and says how many replies it will
+    /** Appends what a fresh server connection with `login` must be sent before any request, and says how many replies it will
      * bring, and with what `expect`. Every one must be a success: see handshake_ok(). UINT32_MAX if memory is out: then
      * nothing may be sent on it. */
-    uint32_t (*handshake)(const struct proto_settings *set, struct buf *out, uint8_t *expect);
+    uint32_t (*handshake)(const struct proto_login *login, struct buf *out, uint8_t *expect);
     /** Was reply number `i` of the handshake (its first bytes, cut to a bound) a success? */
     bool (*handshake_ok)(uint32_t i, struct span reply);
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proxy/login.h"
 #include "proxy/request.h"
 
 /* Memory of each piece of work space that is kept between requests, bytes. */
@@ -98,6 +99,7 @@ static void on_closed(struct stream *s)
     }
     if (c->front->proto->session_end != NULL)
         c->front->proto->session_end(&c->session);
+    login_end(c);
     list_unlink(&c->link);
     slab_return(&px->client_slab, c);
 }
@@ -112,7 +114,7 @@ static uint64_t output_soft(const struct client *c)
 static bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < output_soft(c) &&
-           !list_linked(&c->waiter.link) && c->draining == 0;
+           !list_linked(&c->waiter.link) && c->draining == 0 && !(c->alone && c->open > 0);
 }
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
@@ -120,7 +122,8 @@ static bool may_read(const struct client *c)
 static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0)
+        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0 &&
+        !(c->alone && c->open > 0))
         stream_resume(&c->stream);
 }
 
@@ -149,7 +152,7 @@ void client_wait(struct client *c, uint32_t server)
     /* Who was let go and finds it busy again has waited since the first time. */
     if (c->waiter.since == 0)
         c->waiter.since = loop_now(up->loop);
-    upstream_wait(up, server, c->id, &c->waiter);
+    upstream_wait(up, server, &c->lane, &c->waiter);
 }
 
 bool client_may_queue(struct client *c)
@@ -257,6 +260,7 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
                                   .quiet = v.quiet,
                                   .reply = too_large(c),
                                   .args = v.args};
+    c->alone = false;
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};
     drop_args(c);
@@ -329,6 +333,7 @@ int client_open(struct front *front, int fd)
     c->session.settings = &front->up->pool->settings;
     c->id = px->next_id++;
     c->came = (uint32_t)(loop_now(px->loop) / 1000);
+    login_begin(c);
     c->waiter.go = on_go;
     list_init(&c->waiter.link);
     list_append(&px->clients, &c->link);
@@ -345,9 +350,10 @@ void client_advance(struct client *c)
 {
     while (c->first != NULL && c->state < CLIENT_FINISHING) {
         struct request *r = c->first;
-        if (!request_send_parked(r)) {
-            client_fail(c, "no memory for a reply");
-            return;
+        if (!chain_empty(&r->parked)) {
+            c->parked -= r->parked.len;
+            r->streamed = true;
+            stream_write_chain(&c->stream, &r->parked);
         }
         if (!r->done)
             break;

@@ -79,7 +79,10 @@ struct client {
     size_t parked; /* bytes of replies that wait for their turn */
     uint32_t open; /* requests in the FIFO */
     uint32_t id;
-    uint32_t came; /* s of the loop's clock */
+    uint32_t came;          /* s of the loop's clock */
+    struct lane lane;       /* the connections that its requests go by */
+    struct profile *wanted; /* the login that it asked for, while that is under way; NULL: none */
+    bool alone;             /* no request is read while another is open */
     enum client_state state;
     struct waiter
         waiter;        /* in a server's line: the request at the front of the input waits there */

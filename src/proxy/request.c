@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proxy/login.h"
 #include "proxy/split.h"
 #include "proxy/tell.h"
 
@@ -14,29 +15,14 @@ enum { LINK_BYTES = 16384 };
 /* The key whose server gets the requests that name no key: always the same one. */
 #define KEYLESS SPAN("placeholder")
 
-/* Field by field, since to zero `few` too would cost more than all the rest. */
-static void request_init(struct request *r, struct client *c, bool quiet)
-{
-    r->next = NULL;
-    r->client = c;
-    r->px = c->front->px;
-    r->split = NULL;
-    r->part = (struct part){0};
-    list_init(&r->part.link);
-    r->parked = (struct chain){0};
-    r->quiet = quiet;
-    r->done = false;
-    r->streamed = false;
-    r->few_len = 0;
-}
-
 struct request *request_new(struct client *c, bool quiet)
 {
     struct proxy *px = c->front->px;
     struct request *r = slab_borrow(&px->request_slab);
     if (r == NULL)
         return NULL;
-    request_init(r, c, quiet);
+    *r = (struct request){.client = c, .px = px, .quiet = quiet};
+    list_init(&r->part.link);
     if (c->last == NULL)
         c->first = r;
     else
@@ -48,11 +34,11 @@ struct request *request_new(struct client *c, bool quiet)
 
 void request_free(struct request *r)
 {
-    if (r->parked.first != NULL)
-        chain_clear(&r->parked, &r->px->loop->pool);
+    struct proxy *px = r->px;
+    chain_clear(&r->parked, &px->loop->pool);
     if (r->split != NULL)
         split_free(r->split);
-    slab_return(&r->px->request_slab, r);
+    slab_return(&px->request_slab, r);
 }
 
 void request_orphan(struct request *r)
@@ -64,46 +50,17 @@ void request_orphan(struct request *r)
         request_free(r);
 }
 
-/* Moves the few bytes in the request to the chain, where more can follow them. */
-slow_path static bool spill(struct request *r)
-{
-    if (r->few_len > 0 &&
-        !chain_append(&r->parked, &r->px->loop->pool, span_of(r->few, r->few_len)))
-        return false;
-    r->few_len = 0;
-    return true;
-}
-
 bool request_park(struct request *r, struct span bytes)
 {
-    if (chain_empty(&r->parked) && bytes.len <= sizeof(r->few) - r->few_len) {
-        memcpy(r->few + r->few_len, bytes.ptr, bytes.len);
-        r->few_len = (uint8_t)(r->few_len + bytes.len);
-    } else if (!spill(r) || !chain_append(&r->parked, &r->px->loop->pool, bytes)) {
+    if (!chain_append(&r->parked, &r->px->loop->pool, bytes))
         return false;
-    }
     r->client->parked += bytes.len;
-    return true;
-}
-
-bool request_send_parked(struct request *r)
-{
-    struct client *c = r->client;
-    if (request_parked(r) == 0)
-        return true;
-    if (r->few_len > 0 && !stream_write(&c->stream, span_of(r->few, r->few_len)))
-        return false;
-    c->parked -= request_parked(r);
-    r->few_len = 0;
-    stream_write_chain(&c->stream, &r->parked);
-    r->streamed = true;
     return true;
 }
 
 static void drop_parked(struct request *r)
 {
-    r->client->parked -= request_parked(r);
-    r->few_len = 0;
+    r->client->parked -= r->parked.len;
     chain_clear(&r->parked, &r->px->loop->pool);
 }
 
@@ -167,7 +124,7 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     struct client *c = r->client;
     (void)error;
     bool good = true;
-    bool begins = !r->streamed && request_parked(r) == 0;
+    bool begins = !r->streamed && chain_empty(&r->parked);
     if (c == NULL || r->quiet)
         good = true; /* nobody waits for it */
     else if (begins && !client_may_queue(c))
@@ -202,11 +159,10 @@ static bool on_stays(const struct part *p)
     return request_stays(container_of(p, struct request, part));
 }
 
-static const struct part_events events = {
+const struct part_events request_events = {
     .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
 
-/* A request that can't even be noted: its client can't be answered in order any more. */
-static void no_memory(struct client *c)
+void request_no_memory(struct client *c)
 {
     client_fail(c, "no memory for a request");
 }
@@ -217,25 +173,24 @@ void request_answer(struct client *c, struct span reply)
         return;
     if (c->first == NULL) {
         if (!stream_write(&c->stream, reply))
-            no_memory(c);
+            request_no_memory(c);
         return;
     }
     struct request *r = request_new(c, false);
     if (r == NULL) {
-        no_memory(c);
+        request_no_memory(c);
         return;
     }
     r->done = true;
     if (!request_park(r, reply))
-        no_memory(c);
+        request_no_memory(c);
 }
 
-/* Answers with an error of ours, in its turn. */
-static void answer_error(struct client *c, const struct request_view *v, struct span reason)
+void request_refuse(struct client *c, const struct request_view *v, struct span reason)
 {
     struct request *r = request_new(c, v->quiet);
     if (r == NULL)
-        no_memory(c);
+        request_no_memory(c);
     else
         request_fail(r, reason);
 }
@@ -245,9 +200,14 @@ static void answer_cross(struct client *c, const struct request_view *v)
     struct buf *line = &c->front->px->compose;
     buf_clear(line);
     if (!c->front->proto->error_cross(line, v))
-        no_memory(c);
+        request_no_memory(c);
     else if (!v->quiet)
         request_answer(c, buf_span(line));
+}
+
+uint32_t request_keyless(struct upstream *up)
+{
+    return upstream_route(up, KEYLESS, INTENT_READ);
 }
 
 /* The server for all keys of the view; SERVER_NONE, or *cross if they need different ones. */
@@ -256,7 +216,9 @@ static uint32_t choose(struct upstream *up, const struct request_view *v, bool *
     uint32_t count = request_key_count(v);
     enum intent intent = request_intent(v);
     *cross = false;
-    uint32_t server = upstream_route(up, count == 0 ? KEYLESS : request_key(v, 0), intent);
+    if (count == 0)
+        return request_keyless(up);
+    uint32_t server = upstream_route(up, request_key(v, 0), intent);
     if (count < 2 || !upstream_sharded(up))
         return server;
     for (uint32_t i = 1; i < count && !*cross; i++)
@@ -271,16 +233,16 @@ static enum request_fate send_whole(struct client *c, const struct request_view 
     struct upstream *up = c->front->up;
     struct request *r = request_new(c, v->quiet);
     if (r == NULL) {
-        no_memory(c);
+        request_no_memory(c);
         return REQUEST_STARTED;
     }
-    r->part.on = &events;
+    r->part.on = &request_events;
     r->part.expect = v->expect;
     struct buf linked = {0};
     bool taken = v->wire.len >= LINK_BYTES && v->wire.ptr == in.ptr && v->wire.len == v->len &&
                  stream_take(&c->stream, in, v->len, &linked);
-    bool good = taken ? upstream_send_buf(up, server, c->id, &r->part, &linked)
-                      : upstream_send(up, server, c->id, &r->part, v->wire);
+    bool good = taken ? upstream_send_buf(up, server, &c->lane, &r->part, &linked)
+                      : upstream_send(up, server, &c->lane, &r->part, v->wire);
     buf_free(&linked);
     if (!good)
         request_fail(r, span_str(up->reason));
@@ -293,12 +255,12 @@ static bool held_back(struct client *c, const struct request_view *v, uint32_t s
                       enum request_fate *fate)
 {
     struct upstream *up = c->front->up;
-    if (!upstream_busy(up, server, c->id))
+    if (!upstream_busy(up, server, &c->lane))
         return false;
     *fate = c->late ? REQUEST_STARTED : REQUEST_WAITS;
     if (c->late) {
         upstream_late(up, server);
-        answer_error(c, v, span_str(up->reason));
+        request_refuse(c, v, span_str(up->reason));
     } else {
         client_wait(c, server);
     }
@@ -313,7 +275,7 @@ static enum request_fate forward(struct client *c, const struct request_view *v,
     uint32_t server = choose(up, v, &cross);
     if (server == SERVER_NONE) {
         upstream_no_server(up);
-        answer_error(c, v, span_str(up->reason));
+        request_refuse(c, v, span_str(up->reason));
     } else if (cross) {
         answer_cross(c, v);
     } else if (!held_back(c, v, server, &fate)) {
@@ -331,10 +293,10 @@ static enum request_fate start_split(struct client *c, const struct request_view
     enum request_fate fate = REQUEST_STARTED;
     uint32_t parts = split_route(c, v, &memory);
     if (!memory) {
-        answer_error(c, v, SPAN("Cannot allocate memory"));
+        request_refuse(c, v, SPAN("Cannot allocate memory"));
     } else if (parts == 0) {
         upstream_no_server(up);
-        answer_error(c, v, span_str(up->reason));
+        request_refuse(c, v, span_str(up->reason));
     } else if (held_back(c, v, split_busiest(c), &fate)) {
         return fate;
     } else if (parts == 1) {
@@ -342,7 +304,7 @@ static enum request_fate start_split(struct client *c, const struct request_view
     } else {
         struct request *r = request_new(c, v->quiet);
         if (r == NULL)
-            no_memory(c);
+            request_no_memory(c);
         else
             split_start(r, v, parts);
     }
@@ -362,7 +324,7 @@ static enum request_fate start_broadcast(struct client *c, const struct request_
         return send_whole(c, v, 0, in);
     struct request *r = request_new(c, v->quiet);
     if (r == NULL)
-        no_memory(c);
+        request_no_memory(c);
     else
         split_broadcast(r, v);
     return fate;
@@ -386,6 +348,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
         return forward(c, v, in);
     case REQUEST_SPLIT:
         return start_split(c, v, in);
+    case REQUEST_LOGIN:
+        return login_start(c, v);
     case REQUEST_BROADCAST:
         return start_broadcast(c, v, in);
     }

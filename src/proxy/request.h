@@ -17,27 +17,25 @@
 
 struct split;
 
-/** A reply of so many bytes that waits for its turn lies in the request itself. */
-enum { REQUEST_FEW = 84 };
-
 struct request {
     struct request *next; /* in the client's FIFO */
     struct client *client;
     struct proxy *px;
-    struct split *split; /* NULL: not split */
     struct part part;    /* the only one, unless it is split */
-    struct chain parked; /* its reply, while it is not its turn, unless it is in `few` */
+    struct chain parked; /* its reply, while it is not its turn */
+    struct split *split; /* NULL: not split */
     bool quiet;          /* nothing is answered */
     bool done;           /* the reply is whole */
     bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
-    uint8_t few_len;
-    char few[REQUEST_FEW];
 };
+
+/** What becomes of the one part of a request. */
+extern const struct part_events request_events;
 
 enum request_fate {
     REQUEST_STARTED,
     REQUEST_TAKEN, /* ... and its bytes were taken away from the input, which is changed */
-    REQUEST_WAITS, /* nothing happened: the client stands in a busy server's line */
+    REQUEST_WAITS, /* nothing happened: the client is read no further until its turn comes */
 };
 
 /** Carries out one request that was read. `in` is the input it is at the front of, if its bytes may
@@ -53,6 +51,15 @@ static inline enum intent request_intent(const struct request_view *v)
 
 /** Answers with these bytes, in its turn. */
 void request_answer(struct client *c, struct span reply);
+
+/** Answers with an error line of ours, in its turn. */
+void request_refuse(struct client *c, const struct request_view *v, struct span reason);
+
+/** A request can't even be noted: its client can't be answered in order any more. */
+void request_no_memory(struct client *c);
+
+/** The server for requests that name no key, always the same one; SERVER_NONE if all are ejected. */
+uint32_t request_keyless(struct upstream *up);
 
 /** Makes an error line of `reason` the reply (or closes the client, if part of a reply has left).
  */
@@ -77,14 +84,5 @@ void request_part_ended(struct request *r, const struct part *p);
 
 /** Adds to the parked reply. False if memory is out. */
 must_check bool request_park(struct request *r, struct span bytes);
-
-/** Bytes of its reply that are parked. */
-static inline size_t request_parked(const struct request *r)
-{
-    return r->few_len + r->parked.len;
-}
-
-/** Its turn has come: queues what is parked for the client. False if memory is out. */
-must_check bool request_send_parked(struct request *r);
 
 #endif

@@ -87,7 +87,7 @@ uint32_t split_busiest(const struct client *c)
     const struct proxy *px = c->front->px;
     const struct upstream *up = c->front->up;
     for (uint32_t i = 0; i < up->pool->server_count; i++)
-        if (px->part_index[i] != UINT32_MAX && upstream_busy(up, i, c->id))
+        if (px->part_index[i] != UINT32_MAX && upstream_busy(up, i, &c->lane))
             return i;
     return px->shards[0];
 }
@@ -248,9 +248,9 @@ static void send_piece(struct client *c, struct piece *p, const struct request_v
     if (!good)
         piece_error(p, SPAN("Cannot allocate memory"));
     else if (buf_len(wire) >= LINK_BYTES)
-        good = upstream_send_buf(up, server, c->id, &p->part, wire);
+        good = upstream_send_buf(up, server, &c->lane, &p->part, wire);
     else
-        good = upstream_send(up, server, c->id, &p->part, buf_span(wire));
+        good = upstream_send(up, server, &c->lane, &p->part, buf_span(wire));
     if (!good)
         not_sent(p, span_str(up->reason));
 }
@@ -294,7 +294,7 @@ void split_broadcast(struct request *r, const struct request_view *v)
     r->split = s;
     stat_add(&up->stats->fragments, parts);
     for (uint32_t i = 0; i < parts; i++)
-        if (!upstream_send(up, i, c->id, &s->pieces[i].part, v->wire))
+        if (!upstream_send(up, i, &c->lane, &s->pieces[i].part, v->wire))
             not_sent(&s->pieces[i], span_str(up->reason));
     if (s->left == 0)
         finish(s);

@@ -25,6 +25,7 @@ enum { HANDSHAKE_KEEP = 128 };
 struct server_conn {
     struct stream stream;
     struct server_slot *server;
+    struct profile *profile;
     struct conn_slot *slot; /* NULL once it takes no new parts */
     enum server_conn_state state;
     struct list all;     /* in upstream.all */
@@ -114,6 +115,7 @@ enum end {
     END_ERROR,   /* it broke, or said what it must not */
     END_CONNECT, /* it never stood */
     END_LATE,    /* a reply was late */
+    END_REFUSED, /* the server refused a login that a client brought */
     END_STOP,    /* we want no more of it */
 };
 
@@ -123,6 +125,10 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason);
 
 /** Ends it for an errno. */
 void conn_end_error(struct server_conn *sc, enum end end, int err);
+
+/** Ends it because the server refused the login of its profile, which a client brought: `line` is the
+ * reply to every request on it. */
+void conn_end_refused(struct server_conn *sc, struct span line);
 
 /** Ends it because the server broke the protocol: `what` it did. */
 void conn_end_protocol(struct server_conn *sc, const char *what);

@@ -103,6 +103,15 @@ void conn_fifo_fail(struct server_conn *sc, struct span reason)
     conn_fail_parts(&failed, reason);
 }
 
+void conn_fifo_answer(struct server_conn *sc, struct span reply)
+{
+    while (!list_empty(&sc->parts)) {
+        struct part *p = part_of(sc->parts.next);
+        conn_fifo_remove(sc, p);
+        p->on->reply(p, reply, true, true);
+    }
+}
+
 static void accept_part(struct server_conn *sc, struct part *p, size_t len)
 {
     p->start = sc->queued;

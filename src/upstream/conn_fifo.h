@@ -15,6 +15,9 @@ void conn_fifo_remove(struct server_conn *sc, struct part *p);
 /** Empties the FIFO: every part fails. */
 void conn_fifo_fail(struct server_conn *sc, struct span reason);
 
+/** Empties the FIFO: `reply`, an error of the server's, answers every part. */
+void conn_fifo_answer(struct server_conn *sc, struct span reply);
+
 /** Fails parts that are in a list of the caller's. */
 void conn_fail_parts(struct list *parts, struct span reason);
 

@@ -11,11 +11,28 @@ bool conn_say_handshake(struct server_conn *sc)
 {
     const struct pool *p = pool_of(sc);
     struct buf hello = {0};
-    sc->handshake_left = p->proto->handshake(&p->settings, &hello, &sc->handshake_expect);
+    sc->handshake_left = p->proto->handshake(&sc->profile->login, &hello, &sc->handshake_expect);
     sc->preamble = buf_len(&hello);
     bool good = sc->handshake_left != UINT32_MAX && stream_write(&sc->stream, buf_span(&hello));
     buf_free(&hello);
     return good;
+}
+
+/* The server did not take the handshake; it said so in a reply if that is `whole`. Of a login that a
+ * client brought this is the client's matter, and says nothing of the server's health. */
+static void refused(struct server_conn *sc, bool whole)
+{
+    size_t line = strcspn(sc->handshake_text, "\r\n");
+    if (whole && sc->parser.error && sc->profile != up_of(sc)->plain) {
+        char reply[HANDSHAKE_KEEP + 2];
+        memcpy(reply, sc->handshake_text, line);
+        memcpy(reply + line, "\r\n", 2);
+        conn_end_refused(sc, span_of(reply, line + 2));
+        return;
+    }
+    char what[HANDSHAKE_KEEP + 32];
+    snprintf(what, sizeof(what), "refused the connection: %.*s", (int)line, sc->handshake_text);
+    conn_end_protocol(sc, what);
 }
 
 /* Reads on in the replies of the handshake. Returns the bytes used; the state tells how it went. */
@@ -33,10 +50,7 @@ static size_t read_handshake(struct server_conn *sc, struct span in)
         return used;
     struct span text = {sc->handshake_text, sc->handshake_len};
     if (r == PARSE_BAD || !proto->handshake_ok(sc->handshake_at, text)) {
-        char what[HANDSHAKE_KEEP + 32];
-        size_t line = strcspn(sc->handshake_text, "\r\n");
-        snprintf(what, sizeof(what), "refused the connection: %.*s", (int)line, sc->handshake_text);
-        conn_end_protocol(sc, what);
+        refused(sc, r == PARSE_DONE);
         return in.len;
     }
     /* A greeting must not be taken for the first reply, nor every reply behind it for that of the

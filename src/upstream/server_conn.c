@@ -91,6 +91,7 @@ static void count_end(struct server_conn *sc, enum end end)
 
 static void server_conn_free(struct server_conn *sc)
 {
+    sc->profile->conns--;
     list_unlink(&sc->all);
     list_unlink(&sc->account.link);
     list_unlink(&sc->waiting);
@@ -109,7 +110,7 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     sc->state = SERVER_CONN_CLOSING;
     conn_leave_slot(sc);
     count_end(sc, end);
-    if (slot != NULL && end != END_STOP && (was < SERVER_CONN_READY)) {
+    if (slot != NULL && end != END_STOP && end != END_REFUSED && was < SERVER_CONN_READY) {
         snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
         slot_rest(sc, slot);
     }
@@ -146,6 +147,24 @@ void conn_end_protocol(struct server_conn *sc, const char *what)
     snprintf(reason, sizeof(reason), "%s (server '%s' %s)", conn_error_text(EINVAL),
              server_name(sc), what);
     conn_end(sc, END_ERROR, reason);
+}
+
+void conn_end_refused(struct server_conn *sc, struct span line)
+{
+    log_info("pool '%s': server '%s' refused the login of a client: %.*s", pool_of(sc)->conf->name,
+             server_name(sc), (int)line.len - 2, line.ptr);
+    conn_leave_slot(sc);
+    conn_fifo_answer(sc, line);
+    conn_end(sc, END_REFUSED, "");
+}
+
+void server_conns_retire(struct profile *p)
+{
+    LIST_FOREACH_SAFE (node, &p->up->all) {
+        struct server_conn *sc = server_conn_of_all(node);
+        if (sc->profile == p && sc->part_count == 0)
+            server_conn_stop(sc);
+    }
 }
 
 void server_conn_stop(struct server_conn *sc)
@@ -287,6 +306,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
         return NULL;
     }
     sc->server = server;
+    sc->profile = slot->profile;
     list_init(&sc->parts);
     list_init(&sc->waiting);
     list_init(&sc->all);
@@ -296,6 +316,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     if (err != 0)
         return open_failed(sc, slot, err);
     sc->slot = slot;
+    sc->profile->conns++;
     slot->conn = sc;
     list_append(&server->up->all, &sc->all);
     return sc;

@@ -54,4 +54,7 @@ struct server_conn *server_conn_of_all(struct list *node);
 /** Closes it; every part left fails. */
 void server_conn_stop(struct server_conn *sc);
 
+/** Closes the connections of a profile on which nobody waits any more. */
+void server_conns_retire(struct profile *p);
+
 #endif

@@ -62,13 +62,6 @@ static bool slots_init(struct upstream *up, struct stats *stats, unsigned worker
         slot->up = up;
         slot->index = i;
         slot->stats = stats_server(stats, worker, up->pool->index, i);
-        slot->conns = calloc(conns_per_server(up), sizeof(*slot->conns));
-        if (slot->conns == NULL)
-            return false;
-        for (uint32_t k = 0; k < conns_per_server(up); k++) {
-            list_init(&slot->conns[k].line);
-            list_init(&slot->conns[k].lined);
-        }
     }
     return true;
 }
@@ -88,7 +81,7 @@ struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats
     list_init(&up->waiting);
     list_init(&up->lines);
     timer_init(&up->tick, on_tick);
-    if (!pool->topology->start(up) || !slots_init(up, stats, worker)) {
+    if (!profile_begin(up) || !pool->topology->start(up) || !slots_init(up, stats, worker)) {
         upstream_free(up);
         return NULL;
     }
@@ -100,17 +93,24 @@ void upstream_free(struct upstream *up)
     must(upstream_idle(up));
     timer_stop(up->loop, &up->tick);
     up->pool->topology->stop(up);
-    for (uint32_t i = 0; up->slots != NULL && i < up->pool->server_count; i++)
-        free(up->slots[i].conns);
+    timer_stop(up->loop, &up->sweep);
+    profiles_free(up);
     free(up->slots);
     free(up);
+}
+
+static struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
+                                  const struct lane *lane)
+{
+    uint32_t each = conns_per_server(up);
+    return &lane->profile->slots[(size_t)server * each + lane->keep % each];
 }
 
 void upstream_preconnect(struct upstream *up)
 {
     for (uint32_t i = 0; i < up->pool->server_count; i++) {
         for (uint32_t k = 0; k < conns_per_server(up); k++) {
-            struct conn_slot *slot = &up->slots[i].conns[k];
+            struct conn_slot *slot = slot_for(up, i, &(struct lane){up->plain, k});
             if (slot->conn == NULL && server_conn_open(&up->slots[i], slot) == NULL)
                 continue; /* it was logged; the first request will try again */
         }
@@ -143,36 +143,30 @@ void upstream_no_server(struct upstream *up)
 }
 
 /* The connection for a part, opened if there is none; NULL sets up->reason. */
-static struct server_conn *conn_for(struct upstream *up, uint32_t server, uint32_t keep)
+static struct server_conn *conn_for(struct upstream *up, uint32_t server, const struct lane *lane)
 {
-    struct server_slot *ss = &up->slots[server];
-    struct conn_slot *slot = &ss->conns[keep % conns_per_server(up)];
+    struct conn_slot *slot = slot_for(up, server, lane);
     if (slot->conn != NULL)
         return slot->conn;
     struct server_conn *sc = NULL;
     if (up->stopping)
         snprintf(slot->reason, sizeof(slot->reason), "Connection refused (shutting down)");
     else if (loop_now(up->loop) >= slot->retry_at)
-        sc = server_conn_open(ss, slot);
+        sc = server_conn_open(&up->slots[server], slot);
     if (sc == NULL)
         snprintf(up->reason, sizeof(up->reason), "%s", slot->reason);
     return sc;
 }
 
-static struct conn_slot *slot_for(const struct upstream *up, uint32_t server, uint32_t keep)
+bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane)
 {
-    return &up->slots[server].conns[keep % conns_per_server(up)];
-}
-
-bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep)
-{
-    const struct conn_slot *slot = slot_for(up, server, keep);
+    const struct conn_slot *slot = slot_for(up, server, lane);
     return slot->conn != NULL && (server_conn_busy(slot->conn) || !list_empty(&slot->line));
 }
 
-void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w)
+void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w)
 {
-    struct conn_slot *slot = slot_for(up, server, keep);
+    struct conn_slot *slot = slot_for(up, server, lane);
     /* Who comes back goes before those who came in the meantime: they are few. */
     struct list *after = slot->line.prev;
     while (after != &slot->line && container_of(after, struct waiter, link)->since > w->since)
@@ -207,10 +201,10 @@ static bool no_memory(struct upstream *up)
     return false;
 }
 
-bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep, struct part *part,
+bool upstream_send(struct upstream *up, uint32_t server, const struct lane *lane, struct part *part,
                    struct span wire)
 {
-    struct server_conn *sc = conn_for(up, server, keep);
+    struct server_conn *sc = conn_for(up, server, lane);
     if (sc == NULL)
         return false;
     if (!server_conn_push(sc, part, wire))
@@ -219,10 +213,10 @@ bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep, struct p
     return true;
 }
 
-bool upstream_send_buf(struct upstream *up, uint32_t server, uint32_t keep, struct part *part,
-                       struct buf *wire)
+bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *lane,
+                       struct part *part, struct buf *wire)
 {
-    struct server_conn *sc = conn_for(up, server, keep);
+    struct server_conn *sc = conn_for(up, server, lane);
     if (sc == NULL)
         return false;
     if (!server_conn_push_buf(sc, part, wire))
@@ -235,6 +229,7 @@ void upstream_stop(struct upstream *up)
 {
     up->stopping = true;
     timer_stop(up->loop, &up->tick);
+    timer_stop(up->loop, &up->sweep);
     LIST_FOREACH_SAFE (node, &up->all) {
         server_conn_stop(server_conn_of_all(node));
     }

@@ -19,6 +19,7 @@
 #include "stats/stats.h"
 #include "upstream/part.h"
 #include "upstream/pool.h"
+#include "upstream/profile.h"
 #include "upstream/topology.h"
 
 struct server_conn;
@@ -40,6 +41,7 @@ struct waiter {
 /** One of the `server_connections` of a server: at most one connection lives in it, one attempt at
  * a time. */
 struct conn_slot {
+    struct profile *profile;
     struct server_conn *conn; /* takes new parts; NULL: none */
     uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
     uint32_t backoff;         /* ms: the last wait */
@@ -53,7 +55,6 @@ struct server_slot {
     struct upstream *up;
     uint32_t index; /* in the pool */
     struct server_stats *stats;
-    struct conn_slot *conns; /* server_connections of them */
 };
 
 struct upstream {
@@ -63,6 +64,10 @@ struct upstream {
     struct pool_stats *stats;
     struct worker_stats *worker_stats;
     struct server_slot *slots;
+    struct profile *plain; /* the pool's own */
+    struct list profiles;  /* all, that one included */
+    uint32_t profile_count;
+    struct timer sweep;  /* runs only while one is unused */
     struct list all;     /* every server connection */
     struct list waiting; /* those with parts in their FIFO: the tick looks at them */
     struct list lines;   /* slots in whose line somebody waits */
@@ -88,10 +93,10 @@ bool upstream_sharded(const struct upstream *up);
 
 /** Has the connection that upstream_send() would use so much to do that one more request should wait,
  * or does somebody wait for it already? A request is never refused for it: who does not ask does not wait. */
-bool upstream_busy(const struct upstream *up, uint32_t server, uint32_t keep);
+bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane);
 
 /** Puts `w` into that connection's line, behind those who have waited for longer. */
-void upstream_wait(struct upstream *up, uint32_t server, uint32_t keep, struct waiter *w);
+void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w);
 
 /** Sets up->reason for one who has waited for too long in the line of this server. */
 void upstream_late(struct upstream *up, uint32_t server);
@@ -99,15 +104,14 @@ void upstream_late(struct upstream *up, uint32_t server);
 /** Lets everybody in the slot's line go on. */
 void upstream_release(struct conn_slot *slot);
 
-/** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `keep`
- * chooses among several connections: the same number, the same connection. `part->on` and
- * `part->expect` are set by the caller. False: it was not queued, and `up->reason` says why. No
+/** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `lane`
+ * says which of the connections to it. `part->on` and `part->expect` are set by the caller. False: it was not queued, and `up->reason` says why. No
  * callback comes from inside the call. */
-must_check bool upstream_send(struct upstream *up, uint32_t server, uint32_t keep,
+must_check bool upstream_send(struct upstream *up, uint32_t server, const struct lane *lane,
                               struct part *part, struct span wire);
 
 /** As upstream_send(), of a buffer that is linked, not copied, and is empty afterwards. */
-must_check bool upstream_send_buf(struct upstream *up, uint32_t server, uint32_t keep,
+must_check bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *lane,
                                   struct part *part, struct buf *wire);
 
 /** Sets up->reason when upstream_route() found no server. */

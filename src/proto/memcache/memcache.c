@@ -31,9 +31,9 @@ static bool error_cross(struct buf *out, const struct request_view *v)
 }
 
 /* A memcached takes requests from the first byte on. */
-static uint32_t handshake(const struct proto_settings *set, struct buf *out, uint8_t *expect)
+static uint32_t handshake(const struct proto_login *login, struct buf *out, uint8_t *expect)
 {
-    (void)set;
+    (void)login;
     (void)out;
     *expect = EXPECT_NOTHING;
     return 0;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "proto/redis/login.h"
 #include "proto/redis/number.h"
 
 /* A line of text of bounded length; what does not fit is cut. */
@@ -24,12 +25,6 @@ static void put(struct line *l, struct span s)
 static void put_cut(struct line *l, struct span s, size_t max)
 {
     put(l, span_of(s.ptr, strnlen(s.ptr, s.len < max ? s.len : max)));
-}
-
-static void put_number(struct line *l, uint64_t n)
-{
-    char digits[NUMBER_MAX];
-    put(l, span_of(digits, number_write(digits, n)));
 }
 
 /* Line ends within the line become blanks, as redis does it, else it would be read as two. */
@@ -118,51 +113,6 @@ static void answer_word(struct request_view *v, uint32_t i)
     answer_static(v, span_of(v->base + a.off - header, header + a.len + 2));
 }
 
-/* Takes the same time wherever the first difference is. */
-static bool same_secret(struct span given, struct span secret)
-{
-    unsigned char differ = given.len != secret.len;
-    for (size_t i = 0; i < given.len; i++)
-        differ |= (unsigned char)(given.ptr[i] ^ secret.ptr[i % secret.len]);
-    return differ == 0;
-}
-
-static void answer_auth(struct proto_session *ses, struct request_view *v)
-{
-    uint32_t count = v->args->count;
-    struct span password = ses->settings->password;
-    if (count > 3) {
-        answer_static(v, SPAN("-ERR syntax error\r\n"));
-    } else if (count == 3 && !span_eq(word(v, 1), SPAN("default"))) {
-        answer_static(v,
-                      SPAN("-WRONGPASS invalid username-password pair or user is disabled.\r\n"));
-    } else if (password.len == 0) {
-        answer_static(v, SPAN("-ERR Client sent AUTH, but no password is set\r\n"));
-    } else {
-        ses->authed = same_secret(word(v, count - 1), password);
-        answer_static(v, ses->authed ? SPAN("+OK\r\n") : SPAN("-ERR invalid password\r\n"));
-    }
-}
-
-static bool answer_select(const struct proto_session *ses, struct request_view *v,
-                          struct buf *scratch)
-{
-    int64_t db = 0;
-    struct line l = {.len = 0};
-    if (!number_read(word(v, 1), &db) || db < INT32_MIN || db > INT32_MAX) {
-        answer_static(v, SPAN("-ERR value is not an integer or out of range\r\n"));
-        return true;
-    }
-    if (db == ses->settings->db) {
-        answer_static(v, SPAN("+OK\r\n"));
-        return true;
-    }
-    put(&l, SPAN("-ERR DB index is out of range (this pool is on db "));
-    put_number(&l, ses->settings->db);
-    put(&l, SPAN(", no other can be selected)"));
-    return finish(&l, v, scratch);
-}
-
 bool answer_local(const struct command *c, struct proto_session *ses, struct request_view *v,
                   struct buf *scratch)
 {
@@ -183,10 +133,13 @@ bool answer_local(const struct command *c, struct proto_session *ses, struct req
         answer_static(v, SPAN("+OK\r\n"));
         return true;
     case CLASS_SELECT:
-        return answer_select(ses, v, scratch);
-    case CLASS_AUTH:
-        answer_auth(ses, v);
+        login_select(ses, v);
         return true;
+    case CLASS_AUTH:
+        login_auth(ses, v);
+        return true;
+    case CLASS_HELLO:
+        return login_hello(ses, v, scratch);
     default:
         never("a class that is answered here");
     }

@@ -29,7 +29,7 @@ must_check bool answer_arity(const struct command *c, struct request_view *v, st
 must_check bool answer_refused(const struct command *c, struct request_view *v,
                                struct buf *scratch);
 
-/** PING, ECHO, QUIT, SELECT and AUTH, their arity being right. */
+/** PING, ECHO, QUIT, SELECT, AUTH and HELLO, their arity being right. */
 must_check bool answer_local(const struct command *c, struct proto_session *ses,
                              struct request_view *v, struct buf *scratch);
 

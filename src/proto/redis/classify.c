@@ -4,6 +4,8 @@
 #include "proto/redis/answer.h"
 #include "proto/redis/command.h"
 #include "proto/redis/keys.h"
+#include "proto/redis/login.h"
+#include "proto/redis/reply.h"
 
 static struct span word(const struct request_view *v, uint32_t i)
 {
@@ -47,6 +49,7 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
                   struct buf *scratch)
 {
     v->kind = REQUEST_FORWARD;
+    v->expect = session_resp(ses) == 3 ? REPLY_RESP3 : REPLY_RESP2;
     v->write = c->write;
     switch (c->class) {
     case CLASS_FORWARD:
@@ -84,7 +87,8 @@ bool classify(struct proto_session *ses, struct request_view *v, struct buf *scr
         return answer_unknown(v, scratch);
     if (!arity_is_right(c, v) && c->class != CLASS_REFUSED)
         return answer_arity(c, v, scratch);
-    if (session_is_guest(ses) && c->class != CLASS_AUTH && c->class != CLASS_QUIT) {
+    if (session_is_guest(ses) && c->class != CLASS_AUTH && c->class != CLASS_HELLO &&
+        c->class != CLASS_QUIT) {
         answer_static(v, SPAN("-NOAUTH Authentication required.\r\n"));
         return true;
     }

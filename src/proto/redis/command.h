@@ -22,6 +22,7 @@ enum command_class {
     CLASS_QUIT,
     CLASS_SELECT,
     CLASS_AUTH,
+    CLASS_HELLO,
     CLASS_LATER,
     CLASS_REFUSED,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unit redis is the redis protocol as the proxy sees it: RESP2 on both sides. */
+/* Unit redis is the redis protocol as the proxy sees it: RESP2 or RESP3, the same
+ * on both sides. */
 #include <string.h>
 
 #include "proto/proto.h"
@@ -8,10 +9,10 @@
 #include "proto/redis/request.h"
 #include "proto/redis/split.h"
 
-static uint8_t expect_any(const struct request_view *v)
+/* Every part speaks as the whole does. */
+static uint8_t part_expect(const struct request_view *v)
 {
-    (void)v;
-    return 0;
+    return v->expect;
 }
 
 static bool put(struct buf *out, struct span s)
@@ -51,37 +52,50 @@ static bool put_bulk(struct buf *out, struct span s)
            buf_append(out, SPAN("\r\n"));
 }
 
-static uint32_t handshake(const struct proto_settings *set, struct buf *out, uint8_t *expect)
+/* AUTH as a command of its own, or as the end of HELLO, which wants the user's name. */
+static bool put_auth(struct buf *out, const struct proto_login *login)
 {
-    uint32_t replies = 0;
+    struct span user = login->user.len > 0 ? login->user : SPAN("default");
+    bool hello = login->resp == 3;
+    bool named = hello || login->user.len > 0;
+    return (hello || buf_append(out, named ? SPAN("*3\r\n") : SPAN("*2\r\n"))) &&
+           put_bulk(out, SPAN("AUTH")) && (!named || put_bulk(out, user)) &&
+           put_bulk(out, login->password);
+}
+
+static bool put_select(struct buf *out, uint32_t db)
+{
+    char text[NUMBER_MAX];
+    return buf_append(out, SPAN("*2\r\n$6\r\nSELECT\r\n")) &&
+           put_bulk(out, span_of(text, number_write(text, db)));
+}
+
+static uint32_t handshake(const struct proto_login *login, struct buf *out, uint8_t *expect)
+{
+    bool hello = login->resp == 3;
+    bool auth = login->password.len > 0 || login->user.len > 0;
     bool ok = true;
-    *expect = 0;
+    *expect = hello ? REPLY_RESP3 : REPLY_RESP2;
+    if (hello)
+        ok = buf_append(out, auth ? SPAN("*5\r\n") : SPAN("*2\r\n")) &&
+             buf_append(out, SPAN("$5\r\nHELLO\r\n$1\r\n3\r\n"));
     /* A password first: without it the database would not be selected, and keys would land in
      * another. */
-    if (set->password.len > 0) {
-        ok = buf_append(out, SPAN("*2\r\n$4\r\nAUTH\r\n")) && put_bulk(out, set->password);
-        replies++;
-    }
-    if (ok && set->db > 0) {
-        char db[NUMBER_MAX];
-        size_t len = number_write(db, set->db);
-        ok = buf_append(out, SPAN("*2\r\n$6\r\nSELECT\r\n")) && put_bulk(out, span_of(db, len));
-        replies++;
-    }
-    return ok ? replies : UINT32_MAX;
+    ok = ok && (!auth || put_auth(out, login)) && (login->db == 0 || put_select(out, login->db));
+    return ok ? (uint32_t)(hello || auth) + (login->db > 0) : UINT32_MAX;
 }
 
 static bool handshake_ok(uint32_t i, struct span reply)
 {
-    (void)i;
-    return reply.len >= 3 && memcmp(reply.ptr, "+OK", 3) == 0;
+    bool told = i == 0 && reply.len > 0 && reply.ptr[0] == '%'; /* what HELLO says */
+    return told || (reply.len >= 3 && memcmp(reply.ptr, "+OK", 3) == 0);
 }
 
 const struct proto proto_redis = {
     .name = "redis",
     .parse_request = redis_request_parse,
     .compose_part = redis_compose_part,
-    .part_expect = expect_any,
+    .part_expect = part_expect,
     .parse_reply = redis_reply_parse,
     .reply_reset = redis_reply_reset,
     .join = redis_join,

@@ -249,6 +249,14 @@ size_t redis_reply_bulk(struct span in)
     return (size_t)(c + 4 + n - in.ptr);
 }
 
+size_t redis_reply_value(struct span in)
+{
+    size_t len = redis_reply_bulk(in);
+    if (len == 0 && in.len >= 3 && memcmp(in.ptr, "_\r\n", 3) == 0)
+        return 3;
+    return len;
+}
+
 /* Bytes of an element of a common kind, whole at the front of `in`; 0 if it is no such one. */
 static inline size_t quick_element(struct span in)
 {

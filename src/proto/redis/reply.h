@@ -22,4 +22,7 @@ void redis_reply_reset(struct reply_parser *p);
 /** Bytes of the bulk string, null included, that `in` begins with; 0 if it is none or not whole. */
 size_t redis_reply_bulk(struct span in);
 
+/** The same of a value that a framed reply holds: there null may also be that of RESP3. */
+size_t redis_reply_value(struct span in);
+
 #endif

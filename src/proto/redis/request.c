@@ -244,8 +244,10 @@ static enum parse recognise_scratch(struct request_parser *p, struct proto_sessi
                                     struct buf *scratch, struct request_view *out)
 {
     enum parse got = recognise(p, ses, buf_span(scratch), scratch, out);
+    /* What is sent may have been chosen anew. */
+    bool whole = out->wire.ptr == out->base;
     out->base = buf_span(scratch).ptr;
-    out->wire.ptr = out->base;
+    out->wire.ptr = whole ? out->base : out->wire.ptr;
     return got;
 }
 

@@ -106,7 +106,7 @@ static bool append_values(struct values *v, const uint16_t *part_of, uint32_t ke
         size_t run = 0;
         uint16_t part = part_of[i];
         for (; i < key_count && part_of[i] == part; i++) {
-            size_t len = from->left > 0 ? redis_reply_bulk(span_from(from->rest, run)) : 0;
+            size_t len = from->left > 0 ? redis_reply_value(span_from(from->rest, run)) : 0;
             if (len == 0) {
                 *bad = part;
                 return false;

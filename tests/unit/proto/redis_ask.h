@@ -48,9 +48,25 @@ static inline void tell(struct ask *a, struct span s)
     assert_true(buf_append(&a->told, s));
 }
 
+static inline void tell_login(struct ask *a, const struct request_view *v)
+{
+    char numbers[64];
+    snprintf(numbers, sizeof(numbers), " resp%u db%u user <", (unsigned)v->login.resp,
+             (unsigned)v->login.db);
+    tell(a, span_str(numbers));
+    tell(a, v->login.user);
+    tell(a, SPAN("> password <"));
+    tell(a, v->login.password);
+    tell(a, SPAN("> "));
+    tell(a, v->wire.len > 0 ? v->wire : v->reply);
+}
+
 static inline void tell_view(struct ask *a, const struct request_view *v)
 {
-    static const char *const kinds[] = {"none", "local", "forward", "split"};
+    static const char *const kinds[] = {
+        [REQUEST_NONE] = "none",          [REQUEST_LOCAL] = "local", [REQUEST_TELL] = "tell",
+        [REQUEST_FORWARD] = "forward",    [REQUEST_SPLIT] = "split", [REQUEST_LOGIN] = "login",
+        [REQUEST_BROADCAST] = "broadcast"};
     tell(a, span_str(kinds[v->kind]));
     tell(a, v->write ? SPAN(" write") : SPAN(""));
     tell(a, v->close ? SPAN(" close") : SPAN(""));
@@ -58,6 +74,8 @@ static inline void tell_view(struct ask *a, const struct request_view *v)
         tell(a, SPAN(" "));
         tell(a, v->reply);
     }
+    if (v->kind == REQUEST_LOGIN)
+        tell_login(a, v);
     if (v->kind == REQUEST_FORWARD || v->kind == REQUEST_SPLIT) {
         for (uint32_t i = 0; i < request_key_count(v); i++) {
             tell(a, SPAN(" <"));

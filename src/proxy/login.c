@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "proxy/login.h"
+
+static void use(struct client *c, struct profile *p)
+{
+    c->lane = (struct lane){.profile = p, .keep = c->id};
+    c->session.login = &p->login;
+}
+
+void login_begin(struct client *c)
+{
+    use(c, c->front->up->plain);
+    c->lane.profile->users++;
+}
+
+void login_end(struct client *c)
+{
+    profile_leave(c->lane.profile);
+    if (c->wanted != NULL)
+        profile_leave(c->wanted);
+    c->wanted = NULL;
+}
+
+static void settle(struct client *c, bool good)
+{
+    struct profile *unused = good ? c->lane.profile : c->wanted;
+    if (good) {
+        use(c, c->wanted);
+        c->session.authed = true;
+    }
+    c->wanted = NULL;
+    profile_leave(unused);
+}
+
+static struct request *request_of(struct part *p)
+{
+    return container_of(p, struct request, part);
+}
+
+static void on_reply(struct part *p, struct span piece, bool last, bool error)
+{
+    struct client *c = request_of(p)->client;
+    if (last && c != NULL)
+        settle(c, !error);
+    request_events.reply(p, piece, last, error);
+}
+
+static void on_failed(struct part *p, struct span reason)
+{
+    struct client *c = request_of(p)->client;
+    if (c != NULL)
+        settle(c, false);
+    request_events.failed(p, reason);
+}
+
+static void on_drains(struct part *p)
+{
+    request_events.drains(p);
+}
+
+static bool on_stays(const struct part *p)
+{
+    return request_events.stays(p);
+}
+
+static const struct part_events events = {
+    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
+
+/* Sends it on a connection of the profile that it asks for. */
+static void ask(struct client *c, const struct request_view *v, uint32_t server)
+{
+    struct upstream *up = c->front->up;
+    const struct lane lane = {.profile = c->wanted, .keep = c->id};
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL) {
+        request_no_memory(c);
+        return;
+    }
+    r->part.on = &events;
+    r->part.expect = v->expect;
+    if (upstream_send(up, server, &lane, &r->part, v->wire))
+        return;
+    settle(c, false);
+    request_fail(r, span_str(up->reason));
+}
+
+/* It is known to be good. */
+static enum request_fate use_at_once(struct client *c, const struct request_view *v)
+{
+    c->wanted = profile_hold(c->front->up, &v->login);
+    if (c->wanted == NULL) {
+        request_refuse(c, v, span_str(c->front->up->reason));
+        return REQUEST_STARTED;
+    }
+    settle(c, true);
+    request_answer(c, v->reply);
+    return REQUEST_STARTED;
+}
+
+enum request_fate login_start(struct client *c, const struct request_view *v)
+{
+    struct upstream *up = c->front->up;
+    c->alone = true;
+    if (c->open > 0)
+        return REQUEST_WAITS;
+    if (v->wire.len == 0)
+        return use_at_once(c, v);
+    uint32_t server = request_keyless(up);
+    if (server == SERVER_NONE) {
+        upstream_no_server(up);
+        request_refuse(c, v, span_str(up->reason));
+        return REQUEST_STARTED;
+    }
+    c->wanted = profile_hold(up, &v->login);
+    if (c->wanted == NULL)
+        request_refuse(c, v, span_str(up->reason));
+    else
+        ask(c, v, server);
+    return REQUEST_STARTED;
+}
