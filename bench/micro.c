@@ -75,11 +75,11 @@ static int run_one(const struct micro *m, uint64_t n, bool null)
     return 0;
 }
 
-static const struct micro *find(struct micro_list l, const char *name)
+static const struct micro *find(const struct micro_list *l, const char *name)
 {
-    for (size_t i = 0; i < l.count; i++)
-        if (strcmp(l.v[i].name, name) == 0)
-            return &l.v[i];
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->v[i].name, name) == 0)
+            return &l->v[i];
     return NULL;
 }
 
@@ -94,7 +94,7 @@ int main(int argc, char **argv)
     uint64_t n = 0;
     bool null = argc == 4 && strcmp(argv[3], "null") == 0;
     for (size_t i = 0; argc >= 3 && i < ARRAY_LEN(lists); i++) {
-        const struct micro *m = find(lists[i], argv[1]);
+        const struct micro *m = find(&lists[i], argv[1]);
         if (m != NULL && span_u64(span_str(argv[2]), UINT32_MAX, &n))
             return run_one(m, n, null);
     }

@@ -28,7 +28,8 @@ CPPCHECK = ["cppcheck", "--quiet", "--error-exitcode=1", "--enable=warning,perfo
 
 
 def sources(*suffixes):
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "src", "tests"],
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "src", "bench",
+                             "tests"],
                             cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return [name for name in listed.splitlines()
             if name.endswith(suffixes) and (ROOT / name).is_file()]
@@ -67,7 +68,8 @@ def lint_tidy():
 
 
 def lint_cppcheck():
-    code, output = call([*CPPCHECK, *[name for name in sources(".c") if name.startswith("src/")]])
+    code, output = call([*CPPCHECK, *[name for name in sources(".c")
+                                      if name.startswith(("src/", "bench/"))]])
     print(output, end="")
     return code == 0
 
