@@ -37,7 +37,6 @@ enum {
     PLAIN_FROM = 16384, /* bytes of one turn that make a connection plain */
     SMALL_BYTES = 4096, /* at most so much is a small piece ... */
     SMALL_PIECES = 4,   /* ... and after so many in a row a plain connection is multishot again */
-    GATHER_MORE = 16,   /* completions that make it worth asking for more of them */
 };
 
 enum {
@@ -665,25 +664,47 @@ static void dispatch(struct uring_loop *u, const struct io_uring_cqe *cqe)
     return_buffer(u, cqe);
 }
 
-/* Hands the new requests to the kernel and lets it make completions. */
-static void enter(struct uring_loop *u, int ms)
+/* Does the kernel have work to do from which completions come? It may say so late, of work that is
+ * done, but it never conceals any. */
+static bool work_waits(const struct uring_loop *u)
+{
+    return (IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) !=
+           0;
+}
+
+/* Hands the new requests to the kernel and lets it work. Returns how many completions came. */
+static unsigned gather(struct uring_loop *u)
 {
     struct io_uring *ring = &u->ring;
+    unsigned before = io_uring_cq_ready(ring);
+    if (io_uring_sq_ready(ring) > 0 || work_waits(u))
+        io_uring_submit_and_get_events(ring);
+    return io_uring_cq_ready(ring) - before;
+}
+
+static void wait_for_one(struct uring_loop *u, int ms)
+{
+    struct __kernel_timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000LL};
+    struct io_uring_cqe *first;
+    io_uring_submit_and_wait_timeout(&u->ring, &first, 1, ms < 0 ? NULL : &ts, NULL);
+}
+
+/* Asking the kernel whether it has more work, before a wait and after it, saves calls that bring
+ * nothing: with one client every second one. */
+static void enter(struct uring_loop *u, int ms)
+{
     if (!u->wakeable)
         u->wakeable = request_wake(u);
-    unsigned before = io_uring_cq_ready(ring);
-    if (ms != 0 && before == 0 && u->wakeable) {
-        struct __kernel_timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000LL};
-        struct io_uring_cqe *first;
-        io_uring_submit_and_wait_timeout(ring, &first, 1, ms < 0 ? NULL : &ts, NULL);
+    bool may_wait = ms != 0 && u->wakeable && io_uring_cq_ready(&u->ring) == 0;
+    unsigned got = may_wait && !work_waits(u) ? 0 : gather(u);
+    if (may_wait && got == 0) {
+        wait_for_one(u, ms);
+        got = 1;
     }
-    /* Newer kernels do only a part of the work that waits, after a sleep next to nothing. */
-    unsigned ready;
-    do {
-        before = io_uring_cq_ready(ring);
-        io_uring_submit_and_get_events(ring);
-        ready = io_uring_cq_ready(ring);
-    } while (ready - before >= GATHER_MORE && ready < LOOP_EVENTS_PER_TURN);
+    /* Newer kernels do only a part of the work that waits each time, after a sleep next to nothing.
+     */
+    while (got > 0 && work_waits(u) && io_uring_cq_ready(&u->ring) < LOOP_EVENTS_PER_TURN)
+        got = gather(u);
 }
 
 static void uring_poll(struct loop *l, int ms)
@@ -758,10 +779,10 @@ static int make_ring(struct uring_loop *u)
 {
     /* With these the kernel does its work when the loop enters it, and never interrupts it. They
      * are also the newest thing that is needed, so that a kernel without the rest says so here. */
-    struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
-                                              IORING_SETUP_SINGLE_ISSUER |
-                                              IORING_SETUP_DEFER_TASKRUN,
-                                     .cq_entries = CQ_ENTRIES};
+    struct io_uring_params params = {
+        .flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER |
+                 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+        .cq_entries = CQ_ENTRIES};
     return io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &params);
 }
 
