@@ -24,13 +24,18 @@ def values(kind, low, high, unit):
     return names[kind] if kind in names else plain(tables.allowed(kind, low, high, unit))
 
 
+def when(change):
+    """When a new value takes effect, unless it is the way of all keys, which the page says once."""
+    return "" if change == "RESTART" else f"; a new value takes effect {WORDS[change]}"
+
+
 def keys(table):
     out = []
     for _, (name, kind, default, low, high, unit, change, text) in rows(table):
         given = "must be given" if default == "REQUIRED" else \
             f"default `{default}`" if default else "no default"
         out += [f"### {name}", "", plain(tables.sentence(text)), "",
-                f"*{values(kind, low, high, unit)}; {given}; a new value takes effect {WORDS[change]}*",
+                f"*{values(kind, low, high, unit)}; {given}{when(change)}*",
                 ""]
     return out
 

@@ -53,7 +53,8 @@ def keys(table):
             facts += "It must be given."
         else:
             facts += f"Default: {default or 'none'}."
-        facts += f" A new value takes effect {WORDS[change]}."
+        if change != "RESTART":
+            facts += f" A new value takes effect {WORDS[change]}."
         out += item(f".B {plain(name)}", plain(tables.sentence(text)), ".br",
                     plain(facts))
     return out

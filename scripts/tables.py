@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)\'|[(),]|[^\s(),"\']+')
 WORDS = {"RESTART": "at a restart"}
 TYPES = {"ENDPOINT": "address", "SERVERS": "list", "BOOL": "true or false", "NUMBER": "number",
-         "WORKERS": "number or auto", "TEXT": "text", "TAG": "two characters", "LOOP": "name",
+         "SIZE": "size", "WORKERS": "number", "TEXT": "text", "TAG": "two characters", "LOOP": "name",
          "HASH": "name", "DIST": "name"}
 
 
@@ -67,9 +67,10 @@ def sentence(text):
 
 
 def allowed(kind, low, high, unit):
-    if kind in ("NUMBER", "WORKERS"):
-        auto = "auto, or " if kind == "WORKERS" else ""
-        return f"{TYPES[kind]}, {auto}{low} to {high}" + (f" {unit}" if unit else "")
+    if kind in ("NUMBER", "SIZE", "WORKERS"):
+        auto = "auto, or a " if kind == "WORKERS" else ""
+        letters = ", or with k, m or g: KiB, MiB, GiB" if kind == "SIZE" else ""
+        return f"{auto}{TYPES[kind]}, {low} to {high}" + (f" {unit}" if unit else "") + letters
     tables = {"HASH": "hashes.def", "DIST": "dists.def", "LOOP": "loops.def"}
     if kind in tables:
         return "one of " + ", ".join(args[0] for _, args in rows(tables[kind]))

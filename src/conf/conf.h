@@ -33,6 +33,7 @@ struct conf_server {
     uint32_t server_count;
 #define CONF_MEMBER_BOOL(name) bool name;
 #define CONF_MEMBER_NUMBER(name) int64_t name; /* in the unit of its row */
+#define CONF_MEMBER_SIZE(name) int64_t name;   /* bytes */
 #define CONF_MEMBER_WORKERS(name)                                                                  \
     int64_t name;                          /* 0: auto, one for each processor it may run on        \
                                             */

@@ -107,20 +107,36 @@ static bool all_digits(struct span s)
     return s.len > 0;
 }
 
+/* Takes the letter behind a size off `text`; returns what it multiplies by. */
+static uint64_t take_unit(struct span *text)
+{
+    static const char units[] = "kmg";
+    const char *unit = text->len < 2 ? NULL : strchr(units, text->ptr[text->len - 1] | ('a' ^ 'A'));
+
+    if (unit == NULL || *unit == '\0')
+        return 1;
+    text->len--;
+    return 1ULL << (10 * (unit - units + 1));
+}
+
 static bool number_read(const struct key *key, struct span text, int64_t *out, struct why *why)
 {
     char shown[SHOWN];
-    const char *wrong = all_digits(text) ? "out of range" : "not a number";
+    struct span digits = text;
+    uint64_t unit = key->type == KEY_SIZE ? take_unit(&digits) : 1;
+    const char *wrong = all_digits(digits) ? "out of range" : "not a number";
     uint64_t number;
 
-    if (span_u64(text, (uint64_t)key->max, &number) && (int64_t)number >= key->min) {
-        *out = (int64_t)number;
+    if (span_u64(digits, (uint64_t)key->max / unit, &number) &&
+        (int64_t)(number * unit) >= key->min) {
+        *out = (int64_t)(number * unit);
         return true;
     }
-    return why_not(why, "'%s' is %s for '%s' (allowed: %s%" PRId64 " to %" PRId64 "%s%s)",
+    return why_not(why, "'%s' is %s for '%s' (allowed: %s%" PRId64 " to %" PRId64 "%s%s%s)",
                    why_show(text, shown), wrong, key->name,
                    key->type == KEY_WORKERS ? "auto, or " : "", key->min, key->max,
-                   key->unit == NULL ? "" : " ", key->unit == NULL ? "" : key->unit);
+                   key->unit == NULL ? "" : " ", key->unit == NULL ? "" : key->unit,
+                   key->type == KEY_SIZE ? ", with k, m or g for KiB, MiB or GiB" : "");
 }
 
 static bool text_set(struct span text, char **member, struct why *why)
@@ -193,6 +209,7 @@ bool key_set(const struct key *key, struct span text, void *object, struct why *
         }
         return number_read(key, text, member, why);
     case KEY_NUMBER:
+    case KEY_SIZE:
         return number_read(key, text, member, why);
     case KEY_TEXT:
         return text_set(text, member, why);
@@ -260,6 +277,7 @@ bool key_copy(const struct key *key, void *to, const void *from)
         memcpy(target, source, sizeof(bool));
         return true;
     case KEY_NUMBER:
+    case KEY_SIZE:
     case KEY_WORKERS:
         memcpy(target, source, sizeof(int64_t));
         return true;
@@ -311,6 +329,7 @@ const char *key_show(const struct key *key, const void *object, char *text, size
         snprintf(text, size, "%s", *(const bool *)member ? "true" : "false");
         break;
     case KEY_NUMBER:
+    case KEY_SIZE:
     case KEY_WORKERS:
         show_number(key, member, text, size);
         break;
@@ -331,7 +350,7 @@ void key_write_allowed(const struct key *key, const char *before, FILE *out)
 {
     struct choice c = choice_of(key->type);
 
-    if (key->type == KEY_NUMBER)
+    if (key->type == KEY_NUMBER || key->type == KEY_SIZE)
         fprintf(out, "%s%" PRId64 " to %" PRId64, before, key->min, key->max);
     if (key->type == KEY_WORKERS)
         fprintf(out, "%sauto, %" PRId64 " to %" PRId64, before, key->min, key->max);
@@ -350,6 +369,8 @@ const char *key_type_name(enum key_type type)
         return "true or false";
     case KEY_NUMBER:
         return "number";
+    case KEY_SIZE:
+        return "size";
     case KEY_WORKERS:
         return "number or auto";
     case KEY_TEXT:

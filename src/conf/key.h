@@ -19,6 +19,7 @@ enum key_type {
     KEY_SERVERS, /* the only one that is no single value */
     KEY_BOOL,
     KEY_NUMBER,
+    KEY_SIZE, /* bytes; k, m or g behind it: so many KiB, MiB, GiB */
     KEY_WORKERS,
     KEY_TEXT,
     KEY_TAG,

@@ -21,9 +21,6 @@
 #include "stats/stats.h"
 #include "upstream/pool.h"
 
-/* How long the orderly end may take, ms. */
-enum { SHUTDOWN_TIMEOUT_MS = 10000 };
-
 struct process {
     const struct conf *conf;
     const struct conf_global *set;
@@ -206,7 +203,7 @@ static int serve(struct process *p)
     daemon_ready();
     tell_manager(notify_ready());
     struct control_ops ops = {
-        .stop = on_stop, .arg = p, .shutdown_timeout_ms = SHUTDOWN_TIMEOUT_MS};
+        .stop = on_stop, .arg = p, .shutdown_timeout_ms = (int)p->set->shutdown_timeout};
     int code = control_run(&p->control, &ops);
     log_notice("done: exit code %d", code);
     return code;

@@ -254,6 +254,21 @@ def test_second_signal_ends_at_once(cashew, fake_server, raw):
     assert client.closed()
 
 
+def test_shutdown_timeout(cashew, fake_server, raw):
+    server = fake_server()
+    port = harness.free_port()
+    proxy = cashew("global: {shutdown_timeout: 700}\n"
+                   + harness.pool("p", port, [server], redis=True), env=harness.FORCED_END)
+    client = raw(port)
+    client.send(harness.resp("GET", "k"))
+    harness.wait_for(lambda: proxy.stats()["p"][server.address]["out_queue"] == 1, 5)
+    begin = time.monotonic()
+    proxy.signal(signal.SIGTERM)
+    assert proxy.wait() == 1
+    assert 0.6 < time.monotonic() - begin < 5
+    assert "not all was answered within 700 ms, ending at once" in proxy.log()
+
+
 @pytest.mark.long
 def test_orderly_end_has_a_bound(cashew, fake_server, raw):
     server = fake_server()

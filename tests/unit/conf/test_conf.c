@@ -95,6 +95,9 @@ static void test_every_key(void **state)
                           "  timeout: 2147483647\n"
                           "  backlog: 007\n"
                           "  client_connections: '10'\n"
+                          "  client_output_soft: 512K\n"
+                          "  client_output_limit: 1g\n"
+                          "  max_request_size: 3m\n"
                           "  server_connections: 2\n"
                           "  server_retry_timeout: 5\n"
                           "  server_failure_limit: 0\n"
@@ -117,6 +120,9 @@ static void test_every_key(void **state)
     assert_int_equal(p->timeout, 2147483647);
     assert_int_equal(p->backlog, 7);
     assert_int_equal(p->client_connections, 10);
+    assert_int_equal(p->client_output_soft, 512 << 10);
+    assert_int_equal(p->client_output_limit, 1 << 30);
+    assert_int_equal(p->max_request_size, 3 << 20);
     assert_int_equal(p->server_connections, 2);
     assert_int_equal(p->server_retry_timeout, 5);
     assert_int_equal(p->server_failure_limit, 0);
@@ -239,7 +245,8 @@ static void test_global(void **state)
     struct conf *c =
         good("global:\n  workers: auto\n  io: auto\n  output: /l\n  verbosity: 11\n"
              "  pid_file: /p\n  stats_addr: 127.0.0.1\n  stats_port: 1\n"
-             "  stats_interval: 0\n  daemonize: true\n  user: u\n  group: g\n" POOL(""));
+             "  stats_interval: 0\n  daemonize: true\n  user: u\n  group: g\n"
+             "  shutdown_timeout: 5\n" POOL(""));
 
     (void)state;
     assert_int_equal(c->pool_count, 1);
@@ -250,6 +257,7 @@ static void test_global(void **state)
     assert_string_equal(c->global.pid_file, "/p");
     assert_string_equal(c->global.user, "u");
     assert_string_equal(c->global.group, "g");
+    assert_int_equal(c->global.shutdown_timeout, 5);
     assert_true(c->global.daemonize);
     conf_free(c);
 
@@ -359,6 +367,16 @@ static const struct {
     {POOL("  server_connections: 0\n"), "f:3:23: error: '0' is out of range for "
                                         "'server_connections' (allowed: 1 to 2147483647 "
                                         "connections)\n"},
+    /* sizes */
+    {POOL("  max_request_size: 2g\n"),
+     "f:3:21: error: '2g' is out of range for 'max_request_size' (allowed: 1 to 1073741823 bytes, "
+     "with k, m or g for KiB, MiB or GiB)\n"},
+    {POOL("  max_request_size: 17179869184g\n"), "f:3:21: error: '17179869184g' is out of range"},
+    {POOL("  max_request_size: 5t\n"), "f:3:21: error: '5t' is not a number for "},
+    {POOL("  max_request_size: m\n"), "f:3:21: error: 'm' is not a number for "},
+    {POOL("  max_request_size: 5mb\n"), "f:3:21: error: '5mb' is not a number for "},
+    {POOL("  max_request_size: 0k\n"), "f:3:21: error: '0k' is out of range for "},
+    {POOL("  timeout: 4k\n"), "f:3:12: error: '4k' is not a number for "},
     /* other values */
     {POOL("  hash_tag: '{'\n"), "f:3:13: error: '{' is not a hash tag (allowed: two characters, "
                                 "such as \"{}\")\n"},
