@@ -127,6 +127,8 @@ struct key_range {
 
 enum { KEY_RANGES = 4 };
 
+enum { UNHEARD_HEAD = 2 };
+
 /** One request as it was read. Spans point into the message, or into `scratch`; valid until the next parse. */
 struct request_view {
     enum request_kind kind;
@@ -136,6 +138,7 @@ struct request_view {
     bool
         close; /* after this reply the client's connection is closed and nothing behind it is read */
     uint8_t expect; /* for parse_reply(); protocol's own */
+    uint8_t hush;   /* which replies the client does not want to hear, for unheard(); 0: it wants any */
     uint8_t join;   /* for compose_part() and join(), or tell(); protocol's own */
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
@@ -205,6 +208,9 @@ struct proto {
     /** Looks at `in`, sets `*used` to how many bytes of it belong to this reply. PARSE_DONE: the reply is whole;
      * PARSE_BAD: not a reply to what was expected: the connection can't be trusted any more. */
     enum parse (*parse_reply)(struct reply_parser *p, uint8_t expect, struct span in, size_t *used);
+    /** Does a reply that begins with `head` (its first UNHEARD_HEAD bytes, or all if it has fewer) say what the client
+     * asked not to hear? `hush` is the view's. Errors of ours are always heard. NULL: no view has a hush. */
+    bool (*unheard)(uint8_t hush, struct span head);
     /** Frees what a parser of an unfinished reply holds, and zeroes it. */
     void (*reply_reset)(struct reply_parser *p);
 

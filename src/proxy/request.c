@@ -118,11 +118,10 @@ void request_part_ended(struct request *r, const struct part *p)
         client_drained(r->client);
 }
 
-static void on_reply(struct part *p, struct span piece, bool last, bool error)
+/* Passes bytes of the reply on, or parks them. */
+static void deliver(struct request *r, struct span piece)
 {
-    struct request *r = container_of(p, struct request, part);
     struct client *c = r->client;
-    (void)error;
     bool good = true;
     bool begins = !r->streamed && chain_empty(&r->parked);
     if (c == NULL || r->quiet)
@@ -136,6 +135,34 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     r->streamed = r->streamed || (r->client != NULL && c->first == r);
     if (!good)
         client_fail(c, "no memory for a reply");
+}
+
+/* Holds the first bytes of the reply back until they tell whether the client wants to hear it.
+ * Returns what of the piece is not held back. */
+static struct span decide(struct request *r, struct span piece, bool last)
+{
+    while (r->head_len < UNHEARD_HEAD && piece.len > 0) {
+        r->head[r->head_len++] = piece.ptr[0];
+        piece = span_from(piece, 1);
+    }
+    if (r->head_len < UNHEARD_HEAD && !last)
+        return piece;
+    struct span head = {r->head, r->head_len};
+    if (r->client != NULL)
+        r->quiet = r->client->front->proto->unheard(r->hush, head);
+    r->hush = 0;
+    deliver(r, head);
+    return piece;
+}
+
+static void on_reply(struct part *p, struct span piece, bool last, bool error)
+{
+    struct request *r = container_of(p, struct request, part);
+    (void)error;
+    if (r->hush != 0)
+        piece = decide(r, piece, last);
+    if (piece.len > 0)
+        deliver(r, piece);
     if (!last)
         return;
     request_part_ended(r, p);
@@ -238,6 +265,7 @@ static enum request_fate send_whole(struct client *c, const struct request_view 
     }
     r->part.on = &request_events;
     r->part.expect = v->expect;
+    r->hush = v->hush;
     struct buf linked = {0};
     bool taken = v->wire.len >= LINK_BYTES && v->wire.ptr == in.ptr && v->wire.len == v->len &&
                  stream_take(&c->stream, in, v->len, &linked);

@@ -25,7 +25,10 @@ struct request {
     struct chain parked; /* its reply, while it is not its turn */
     struct split *split; /* NULL: not split */
     bool quiet;          /* nothing is answered */
-    bool done;           /* the reply is whole */
+    uint8_t hush;        /* replies that are not wanted, until this one's first bytes tell */
+    uint8_t head_len;
+    char head[UNHEARD_HEAD]; /* those first bytes */
+    bool done;               /* the reply is whole */
     bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
 };
 

@@ -8,6 +8,7 @@ for the data of the case stays silent; then they are sent again in a later piece
 
 import re
 import time
+from random import Random
 
 import harness
 import pytest
@@ -161,11 +162,49 @@ LONG = [
     b" " * 20000 + b"get a\r\n", b"gat " + b"k" * 20000 + b"\r\n",
 ]
 
+META_FLAGS = [b"b", b"c", b"f", b"h", b"k", b"l", b"q", b"s", b"t", b"u", b"v", b"I", b"O1", b"Oab/c",
+              b"C1", b"D2", b"J7", b"N0", b"N100", b"R30", b"T0", b"T100", b"F5", b"P1", b"L1",
+              b"S100", b"x", b"qq", b"bb", b"vv", b"T", b"Tx", b"Nx", b"Cx", b"C-1", b"F-1", b"Fx",
+              b"D-1", b"Dx", b"J-1", b"T-1", b"T99999999999999999999", b"O", b"O" + b"o" * 31,
+              b"O" + b"o" * 32, b"!", b"\x7f", b"\xff", b"noreply", b"k\t", b"0", b"ME", b"MA", b"MX",
+              b"M", b"MEE", b"MD", b"M+"]
+
+META = [verb + flags + b"\r\n" + behind
+        for verb in (b"mg a", b"mg new", b"md a", b"md new", b"ma n", b"ma new", b"ma a", b"me a")
+        for flags in (b"", b" q", b" k O1 q", b" v", b" v q", b" q v k", b"  v  k ", b" b")
+        for behind in (b"mn\r\n",)
+] + [b"ms a " + words + b"\r\nhi\r\nmn\r\nmg a v k\r\n" for words in (
+        b"2", b"2 q", b"2 k c O1", b"2 q ME", b"2 q MR", b"2 C1 q", b"2 q !", b"+2", b"02", b"2\tx",
+        b"-1", b"x", b"2147483645x", b"2147483646", b"4294967298", b"", b"  2  q  k ", b"1", b"0",
+        b"3", b"4 q", b"1 q", b"2 q q", b"2 k k", b"2 ! q q", b"2 q ! q", b"2 noreply", b"2 b",
+        b"b 2", b"2" + b" k" * 16, b"2" + b" k" * 17, b"2 q" + b" k" * 16, b"2 O" + b"o" * 40)
+] + [b"ms " + key + b" 2 b q\r\nhi\r\nmg " + key + b" b k v\r\nmd " + key + b" b q\r\nmn\r\n"
+     for key in (b"YQ==", b"Yg==", b"Y*Q==", b"bmV3", b"bmV", b"Zg=x", b"Zg==Zg==", b"====", b"Z===",
+                 b"////", b"AAAA", b"IA==", b"DQo=", b"=", b"\x80aaa", b"aaaa" * 62, b"aaaa" * 63)
+] + [b"set a 0 0 1\r\nA\r\nmg YQ== b v k\r\nmd YQ== b\r\nget a\r\n",
+     b"ms bmV3 1 b\r\nN\r\nget new\r\nmg new v k\r\nme new\r\nme bmV3 b\r\n",
+     b"md a I T30 q\r\nmg a v\r\nmg a v\r\nms a 1 C1 I\r\nX\r\nmn\r\n",
+     b"mg new N30 v k\r\nmg new v\r\n", b"mg a R30 T100 t v\r\nmg a t R300\r\n",
+     b"ms a 2000000 q\r\n" + b"x" * 2000000 + b"\r\nmn\r\n",
+     b"ms a 5\r\nquit\r\n\r\nmn\r\n", b"ms a 2\nhi\r\nmn\n", b"ms a 2\r\nhixx\r\nmn\r\n",
+     b"ms a 2 q\r\nhi\n\nmn\r\n", b"ms a 2 !\r\nhixx\r\nmn\r\n", b"ms a\0 2\r\nhi\r\n", b"ms a 2\0 !\r\nhi\r\n",
+     b"mg a v\nmg b v\r\n", b"mg a v\0 !\r\n", b"mg a \0v\r\n",
+     b"mn\r\n", b"mn x\r\n", b"mn q noreply\r\n", b" mn \r\n", b"mn\n", b"mn" + b" x" * 40 + b"\r\n",
+     b"mnx\r\n", b"mgx a\r\n", b"MG a\r\n", b"m a\r\n", b"ms\r\n", b"ms a\r\n", b"me\r\n", b"mg\r\n", b"md\r\n", b"ma\r\n",
+     b"me bg== q b\r\n", b"me bg== b q\r\n", b"me b!! b\r\n", b"me a" + b" x" * 40 + b"\r\n",
+] + [verb + b" a" + flags + b"\r\n" for verb in (b"mg", b"md", b"ma") for flags in (
+        b" q q", b" k q q", b" ! q q", b" q ! q", b" k k q", b" q k k", b" k" * 17, b" k" * 18, b" q" + b" k" * 17,
+        b" b c f h k l s t u v q O1 N5 R6 T7 P1 L1", b" b c f h k l s t u v q O1 N5 R6 T7 P1 L1 !")
+] + [verb + b" " + key + b" k v\r\n" for verb in (b"mg", b"md", b"ma", b"me") for key in (
+        KEY250, KEY251, b"\x01", b"a\tb", b"\xff")
+] + [verb + b" " + flag + tail + b"\r\nmn\r\n" for verb in (b"mg a", b"md a", b"ma n")
+     for flag in META_FLAGS for tail in (b"", b" q")]
+
 GROUPS = {name.lower(): cases for name, cases in (
     ("LINE_ENDS", LINE_ENDS), ("SPACES", SPACES), ("GETS", GETS), ("KEY_BYTES", KEY_BYTES),
     ("VERBS", VERBS), ("NUL_BYTES", NUL_BYTES), ("HTTP", HTTP), ("STORE_WORDS", STORE_WORDS),
     ("STORES", STORES), ("CAS", CAS), ("ARITHMETIC", ARITHMETIC), ("TOUCH", TOUCH),
-    ("DELETE", DELETE), ("GAT", GAT), ("VERBOSITY", VERBOSITY), ("LONG", LONG))}
+    ("DELETE", DELETE), ("GAT", GAT), ("VERBOSITY", VERBOSITY), ("META", META), ("LONG", LONG))}
 
 
 # Refused by memcached 1.6.18, and by cashew before any version; newer ones store. Each with the
@@ -177,8 +216,11 @@ OF_1_6_18 = {
 
 
 def without_cas(answer):
-    """Two servers count their cas numbers each by itself."""
-    return re.sub(rb"(VALUE \S+ \d+ \d+) \d+\r\n", rb"\1 CAS\r\n", answer)
+    """Two servers count their cas numbers each by itself, and their clocks tick apart."""
+    answer = re.sub(rb"(VALUE \S+ \d+ \d+) \d+\r\n", rb"\1 CAS\r\n", answer)
+    answer = re.sub(rb"(?m)^((?:HD|VA|EX|NS|NF) .*)\r$",
+                    lambda line: re.sub(rb" ([clt])-?\d+", rb" \1", line.group(1)) + b"\r", answer)
+    return re.sub(rb"(exp|la|cas)=-?\d+", rb"\1=", answer)
 
 
 def prepare(port):
@@ -354,16 +396,50 @@ def test_flush_as_memcached(ending):
             assert answers[0] == answers[1], rest
 
 
-NOT_SERVED = [b"stats\r\n",
-              b"stats items\r\n", b"mn\r\n", b"mg a v\r\n", b"md a\r\n", b"ma a\r\n", b"me a\r\n",
-              b"ms a 4\r\nquit\r\n", b"ms a 4 T0 q\r\nquit\r\n", b"lru tune\r\n", b"watch\r\n",
-              b"slabs automove 0\r\n", b"shutdown\r\n", b"bget a\r\n"]
+def some_meta(random):
+    """One meta command, whatever it may be."""
+    verb = random.choice([b"mg", b"ms", b"ms", b"md", b"ma", b"me", b"mn"])
+    key = random.choice([b"a", b"b", b"n", b"new", b"YQ==", b"Yg==", b"bg==", b"bmV3", b"a", b"x=", KEY251])
+    flags = random.sample(META_FLAGS, random.choice([0, 1, 1, 2, 2, 3, 4, 8]))
+    if random.random() < 0.3:
+        flags.insert(random.randrange(len(flags) + 1), b"q")
+    if verb == b"ma" and any(flag[:1] == b"N" for flag in flags):
+        # memcached 1.6.18 answers a quiet ma that makes an item; newer ones do not, nor does cashew.
+        flags = [flag for flag in flags if flag[:1] != b"q"]
+    data = random.choice([b"", b"1", b"22", b"quit\r\n", b"x" * 3000])
+    size = random.choice([b"%d" % len(data)] * 6 + [b"%d" % (len(data) + 1), b"x", b"-1", b"+%d" % len(data)])
+    end = random.choice([b"\r\n"] * 6 + [b"\n"])
+    space = random.choice([b" "] * 6 + [b"  "])
+    words = [verb, key, *([size] if verb == b"ms" else []), *flags]
+    return space.join(words) + end + (data + b"\r\n" if verb == b"ms" else b"")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_meta(places, seed):
+    chance = Random(seed)
+    cases = [b"".join(some_meta(chance) for _ in range(3)) + b"mn\r\n" for _ in range(75)]
+    assert not differences(places, cases)
+
+
+def test_quiet_arithmetic_that_makes_an_item(places):
+    """memcached 1.6.18 is loud here, newer ones are not."""
+    assert ask(places["three"], b"ma new N0 J5 q v\r\nma new v\r\n") == (b"VA 1\r\n6\r\n" + MARK, True)
+
+
+NOT_SERVED = [b"lru tune\r\n", b"watch\r\n", b"watch fetchers\r\n", b"slabs automove 0\r\n", b"shutdown\r\n",
+              b"cache_memlimit 64\r\n", b"lru_crawler crawl all\r\n", b"extstore x y\r\n", b"refresh_certs\r\n"]
 
 
 @pytest.mark.parametrize("case", NOT_SERVED)
-def test_not_served_yet(places, case):
-    """One `ERROR`, and a data block is never read as commands."""
-    assert ask(places["three"], case) == (b"ERROR\r\n" + MARK, True)
+def test_not_served(places, case):
+    """What is about one server is refused, and the connection stays."""
+    name = case.split()[0]
+    refusal = b"CLIENT_ERROR %s is not served by this proxy: ask a server directly\r\n" % name
+    assert ask(places["three"], case) == (refusal + MARK, True)
+
+
+def test_unknown(places):
+    assert ask(places["three"], b"bget a\r\n") == (b"ERROR\r\n" + MARK, True)
 
 
 @pytest.mark.parametrize("case", [b"flush_all noreply\r\n", b"flush_all 0 noreply\r\n",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Unit memcache is the text protocol of memcached as the rest of the house sees it: the one const
  * vtable. */
+#include "proto/memcache/meta.h"
 #include "proto/memcache/reply.h"
 #include "proto/memcache/request.h"
 #include "proto/proto.h"
@@ -52,6 +53,7 @@ const struct proto proto_memcache = {
     .compose_part = memcache_compose_part,
     .part_expect = part_expect,
     .parse_reply = memcache_parse_reply,
+    .unheard = meta_unheard,
     .reply_reset = reply_reset,
     .join = memcache_join,
     .error = error_line,

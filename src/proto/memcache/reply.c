@@ -13,8 +13,9 @@ enum {
     BYTES_MAX = INT32_MAX,
 };
 
-/* Where the parsing of a reply stands; all but LINE_START belong to a VALUE block. */
-enum state { LINE_START, IN_KEY, IN_FLAGS, IN_BYTES, IN_CAS, HEADER_END, IN_DATA };
+/* Where the parsing of a reply stands; IN_BODY is the data of a VA, all others but LINE_START belong
+ * to a VALUE block. */
+enum state { LINE_START, IN_KEY, IN_FLAGS, IN_BYTES, IN_CAS, HEADER_END, IN_DATA, IN_BODY };
 
 /* The whole lines that each expectation allows. */
 static const struct span legal[][4] = {
@@ -27,6 +28,14 @@ static const struct span legal[][4] = {
     [EXPECT_NUMBER] = {{"NOT_FOUND", 9}},
     [EXPECT_VERSION] = {{NULL, 0}},
     [EXPECT_VALUES] = {{"END", 3}},
+    [EXPECT_META_DEBUG] = {{NULL, 0}},
+};
+
+/* The two letters that each meta command may be answered with. */
+static const char *const codes[] = {
+    [EXPECT_META_GET] = "HD EN VA",       [EXPECT_META_SET] = "HD NS EX NF",
+    [EXPECT_META_DELETE] = "HD NF EX NS", [EXPECT_META_NUMBER] = "HD VA NF NS EX",
+    [EXPECT_META_DEBUG] = "ME EN",
 };
 
 /* The words that an error line begins with. */
@@ -34,6 +43,7 @@ static const struct span errors[] = {{"ERROR", 5}, {"CLIENT_ERROR", 12}, {"SERVE
 
 static const struct span version = {"VERSION ", 8};
 static const struct span value = {"VALUE ", 6};
+static const struct span va = {"VA", 2};
 
 static bool begins(struct span s, struct span with)
 {
@@ -44,6 +54,25 @@ static bool begins(struct span s, struct span with)
 static bool may_become(struct span head, struct span line)
 {
     return head.len <= line.len ? begins(line, head) : begins(head, line);
+}
+
+static bool is_meta(uint8_t expect)
+{
+    return expect >= EXPECT_META_GET;
+}
+
+/* Can `head`, the beginning of a line, grow into one that begins with a code of the command? Behind
+ * it stand flags or nothing. */
+static bool may_be_meta(uint8_t expect, struct span head)
+{
+    if (head.len > 2 && head.ptr[2] != ' ')
+        return false;
+    for (const char *code = codes[expect];; code += 3) {
+        if (memcmp(head.ptr, code, head.len < 2 ? head.len : 2) == 0)
+            return true;
+        if (code[2] == '\0')
+            return false;
+    }
 }
 
 static bool is_error(struct span line)
@@ -76,7 +105,8 @@ static bool line_fits(uint8_t expect, struct span line)
             return true;
     }
     return (expect == EXPECT_NUMBER && is_number(line)) ||
-           (expect == EXPECT_VERSION && begins(line, version));
+           (expect == EXPECT_VERSION && begins(line, version)) ||
+           (is_meta(expect) && line.len >= 2 && may_be_meta(expect, line));
 }
 
 /* Can the beginning of a line become one that may answer it? */
@@ -94,14 +124,34 @@ static bool head_fits(uint8_t expect, struct span head)
     }
     return head.len == 0 || (expect == EXPECT_NUMBER && is_number(head)) ||
            (expect == EXPECT_VERSION && may_become(head, version)) ||
-           (expect == EXPECT_VALUES && may_become(head, value));
+           (expect == EXPECT_VALUES && may_become(head, value)) ||
+           (is_meta(expect) && may_be_meta(expect, head));
+}
+
+/* The line of a VA is whole: what follows are as many bytes as it says, and a line end. */
+static enum parse begin_body(struct reply_parser *p, struct span line)
+{
+    size_t at = 3;
+    uint64_t n = 0;
+    while (at < line.len && line.ptr[at] >= '0' && line.ptr[at] <= '9' && n <= BYTES_MAX)
+        n = n * 10 + (uint64_t)(line.ptr[at++] - '0');
+    if (at == 3 || n > BYTES_MAX || (at < line.len && line.ptr[at] != ' '))
+        return PARSE_BAD;
+    p->left = n + 2;
+    p->number = 0;
+    p->matched = 0;
+    p->state = IN_BODY;
+    return PARSE_MORE;
 }
 
 /* A line is whole: `line` is its beginning, without the CRLF. */
 static enum parse judge(struct reply_parser *p, uint8_t expect, struct span line)
 {
     if (line_fits(expect, line))
-        return PARSE_DONE;
+        return is_meta(expect) && begins(line, va) ? begin_body(p, line) : PARSE_DONE;
+    /* A server that does not know ms takes its data block for requests. */
+    if (expect == EXPECT_META_SET && span_eq(line, errors[0]))
+        return PARSE_BAD;
     p->error = is_error(line);
     return p->error ? PARSE_DONE : PARSE_BAD;
 }
@@ -340,9 +390,10 @@ static bool value_step(struct reply_parser *p, struct span in, size_t *at)
     case IN_DATA:
         return value_data(p, in, at);
     case LINE_START:
+    case IN_BODY:
         break;
     }
-    never("a line's start is no part of a block");
+    never("no part of a block");
 }
 
 static enum parse parse_values(struct reply_parser *p, struct span in, size_t *at)
@@ -365,6 +416,19 @@ static enum parse parse_values(struct reply_parser *p, struct span in, size_t *a
     return PARSE_MORE;
 }
 
+/* Reads the reply to a meta command: a line, and behind a VA its data. */
+static enum parse parse_meta(struct reply_parser *p, uint8_t expect, struct span in, size_t *at)
+{
+    if (p->state == LINE_START) {
+        enum parse said = parse_line(p, expect, in, at);
+        if (said != PARSE_MORE || p->state == LINE_START)
+            return said;
+    }
+    if (!value_data(p, in, at))
+        return PARSE_BAD;
+    return p->state == LINE_START ? PARSE_DONE : PARSE_MORE;
+}
+
 enum parse memcache_parse_reply(struct reply_parser *p, uint8_t expect, struct span in,
                                 size_t *used)
 {
@@ -379,7 +443,7 @@ enum parse memcache_parse_reply(struct reply_parser *p, uint8_t expect, struct s
         *used = 8;
         return PARSE_DONE;
     }
-    return parse_line(p, expect, in, used);
+    return is_meta(expect) ? parse_meta(p, expect, in, used) : parse_line(p, expect, in, used);
 }
 
 /* Takes the VALUE block at byte `*at` of a reply that was framed before. An empty span: there is

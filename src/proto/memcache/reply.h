@@ -18,6 +18,12 @@ enum reply_expect {
     EXPECT_NUMBER,  /* a number, NOT_FOUND */
     EXPECT_VERSION, /* VERSION text */
     EXPECT_VALUES,  /* any number of VALUE blocks, END */
+    /* Two letters and flags; behind VA a data block. */
+    EXPECT_META_GET,    /* HD, EN, VA */
+    EXPECT_META_SET,    /* HD, NS, EX, NF; never a mere ERROR */
+    EXPECT_META_DELETE, /* HD, NF, EX, NS */
+    EXPECT_META_NUMBER, /* HD, NF, NS, EX, VA */
+    EXPECT_META_DEBUG,  /* ME, EN */
 };
 
 /** How the replies of the parts of one request become one. */

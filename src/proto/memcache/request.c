@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "proto/memcache/line.h"
+#include "proto/memcache/meta.h"
+#include "proto/memcache/reading.h"
 #include "proto/memcache/reply.h"
 #include "proto/memcache/usual.h"
 #include "proto/memcache/verb.h"
@@ -12,24 +14,6 @@ enum {
     LINE_CUT_MAX = 2048, /* a longer line that has not ended must be a get, or memcached closes */
     LINE_WHOLE_MAX = 16384, /* its read buffer: no line but a get can be longer */
     INDENT_MAX = 100,       /* spaces before a long get */
-    NUMBER_MAX = 20,        /* characters of a 64-bit number, sign included */
-};
-
-static const struct span bad_format = {"CLIENT_ERROR bad command line format\r\n", 38};
-static const struct span no_memory = {"SERVER_ERROR out of memory reading request\r\n", 44};
-
-static const struct span bad_exptime = {"CLIENT_ERROR invalid exptime argument\r\n", 39};
-
-/* A request that is being read. */
-struct reading {
-    struct request_parser *p;
-    struct proto_session *ses;
-    struct span in;
-    struct buf *scratch;
-    struct request_view *out;
-    const struct verb *verb;
-    struct line line;
-    struct words words; /* of all but a get */
 };
 
 /* What a store command says beside its key. */
@@ -41,78 +25,6 @@ struct item {
     bool has_cas;
     bool plain; /* the numbers are written in their usual form */
 };
-
-/* Every field but the keys, which count only as far as `ranges` says: to zero it all costs as much
- * as a short get. */
-static void view_begin(struct request_view *v, const char *base, const struct args *args)
-{
-    v->kind = REQUEST_NONE;
-    v->len = 0;
-    v->write = false;
-    v->quiet = false;
-    v->close = false;
-    v->expect = EXPECT_NOTHING;
-    v->join = 0;
-    v->ranges = 0;
-    v->wire = (struct span){0};
-    v->reply = (struct span){0};
-    v->base = base;
-    v->args = args;
-}
-
-/* Answers with `reply`, or with nothing if the request wants no reply. */
-static enum parse answer(struct reading *r, struct span reply, bool quiet)
-{
-    r->out->kind = quiet ? REQUEST_NONE : REQUEST_LOCAL;
-    r->out->len = r->line.len;
-    r->out->reply = reply;
-    return PARSE_DONE;
-}
-
-/* Answers with nothing and ends the connection, as memcached does. */
-static enum parse hang_up(struct reading *r)
-{
-    r->out->close = true;
-    return answer(r, SPAN(""), false);
-}
-
-/* Nothing behind this can be read. */
-static enum parse bad(struct request_view *out, struct span reply)
-{
-    out->reply = reply;
-    return PARSE_BAD;
-}
-
-static bool push(struct reading *r, struct span word)
-{
-    return args_push(r->p->args, (uint32_t)(word.ptr - r->in.ptr), (uint32_t)word.len);
-}
-
-/* Writes behind what is in the buf; room for it was reserved. */
-static void put(struct buf *b, struct span s)
-{
-    memcpy(b->data + b->tail, s.ptr, s.len);
-    b->tail += s.len;
-}
-
-static void put_number(struct buf *b, uint64_t n, bool negative)
-{
-    char text[NUMBER_MAX + 1];
-    size_t at = sizeof(text);
-    do {
-        text[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    if (negative)
-        text[--at] = '-';
-    put(b, SPAN(" "));
-    put(b, span_of(text + at, sizeof(text) - at));
-}
-
-static void put_i32(struct buf *b, int32_t n)
-{
-    put_number(b, n < 0 ? (uint64_t) - (int64_t)n : (uint64_t)n, n < 0);
-}
 
 /* Begins a canonical request: name and key, with room for `more` bytes behind them. */
 static bool put_name(struct reading *r, struct span key, size_t more)
@@ -130,8 +42,8 @@ static bool put_name(struct reading *r, struct span key, size_t more)
 /* Hands out a request with one key, as `wire`. */
 static enum parse forward(struct reading *r, uint32_t len, struct span wire, bool quiet)
 {
-    if (!push(r, r->words.v[0]) || !push(r, r->words.v[1]))
-        return bad(r->out, no_memory);
+    if (!reading_push(r, r->words.v[0]) || !reading_push(r, r->words.v[1]))
+        return reading_bad(r->out, NO_MEMORY);
     struct request_view *out = r->out;
     out->kind = REQUEST_FORWARD;
     out->len = len;
@@ -155,13 +67,7 @@ static bool says_noreply(const struct words *w)
  * them. */
 static bool is_canonical(const struct reading *r)
 {
-    const struct words *w = &r->words;
-    if (!r->line.strict || w->count != r->verb->least + 1u)
-        return false;
-    size_t len = w->count - 1;
-    for (uint32_t i = 0; i < w->count; i++)
-        len += w->v[i].len;
-    return len == r->line.text.len;
+    return r->words.count == r->verb->least + 1u && reading_is_tight(r);
 }
 
 static bool read_numbers(const struct words *w, struct item *item)
@@ -199,26 +105,23 @@ static enum parse read_store(struct reading *r)
     bool quiet = says_noreply(&r->words);
     struct item item = {.has_cas = r->verb->least == 5};
     if (r->words.v[1].len > KEY_MAX || !read_numbers(&r->words, &item))
-        return answer(r, bad_format, quiet);
+        return reading_answer(r, BAD_FORMAT, quiet);
     size_t data = (size_t)item.bytes + 2;
     if (r->line.len + data >= REQUEST_MAX) {
         r->ses->skip = data;
-        return answer(r, SPAN("SERVER_ERROR object too large for cache\r\n"), quiet);
+        return reading_answer(r, TOO_LARGE, quiet);
     }
     size_t total = r->line.len + data;
-    if (r->in.len < total) {
-        r->p->pos = r->line.len;
-        r->p->bulk = (uint32_t)item.bytes;
-        return PARSE_MORE;
-    }
+    if (r->in.len < total)
+        return reading_wait(r, item.bytes);
     if (memcmp(r->in.ptr + total - 2, "\r\n", 2) != 0) {
         r->line.len = (uint32_t)total;
-        return answer(r, SPAN("CLIENT_ERROR bad data chunk\r\n"), quiet);
+        return reading_answer(r, SPAN("CLIENT_ERROR bad data chunk\r\n"), quiet);
     }
     struct span wire = {r->in.ptr, total};
     if (!item.plain || !is_canonical(r)) {
         if (!compose_store(r, &item, span_of(r->in.ptr + r->line.len, data)))
-            return bad(r->out, no_memory);
+            return reading_bad(r->out, NO_MEMORY);
         wire = buf_span(r->scratch);
     }
     return forward(r, (uint32_t)total, wire, quiet);
@@ -234,15 +137,15 @@ static enum parse read_number(struct reading *r)
     uint64_t by = 0;
     int32_t exptime = 0;
     if (w->v[1].len > KEY_MAX)
-        return answer(r, bad_format, quiet);
+        return reading_answer(r, BAD_FORMAT, quiet);
     if (delta && !line_u64(w->v[2], &by, &plain))
-        return answer(r, SPAN("CLIENT_ERROR invalid numeric delta argument\r\n"), quiet);
+        return reading_answer(r, SPAN("CLIENT_ERROR invalid numeric delta argument\r\n"), quiet);
     if (!delta && !line_i32(w->v[2], &exptime, &plain))
-        return answer(r, bad_exptime, quiet);
+        return reading_answer(r, BAD_EXPTIME, quiet);
     if (plain && is_canonical(r))
         return forward(r, r->line.len, span_of(r->in.ptr, r->line.len), quiet);
     if (!put_name(r, w->v[1], 1 + NUMBER_MAX + 2))
-        return bad(r->out, no_memory);
+        return reading_bad(r->out, NO_MEMORY);
     if (delta)
         put_number(r->scratch, by, false);
     else
@@ -261,18 +164,25 @@ static enum parse read_delete(struct reading *r)
     bool good =
         w->count == 2 || (w->count == 3 && (zero || quiet)) || (w->count == 4 && zero && quiet);
     if (!good)
-        return answer(r,
-                      SPAN("CLIENT_ERROR bad command line format.  "
-                           "Usage: delete <key> [noreply]\r\n"),
-                      quiet);
+        return reading_answer(r,
+                              SPAN("CLIENT_ERROR bad command line format.  "
+                                   "Usage: delete <key> [noreply]\r\n"),
+                              quiet);
     if (w->v[1].len > KEY_MAX)
-        return answer(r, bad_format, quiet);
+        return reading_answer(r, BAD_FORMAT, quiet);
     if (is_canonical(r))
         return forward(r, r->line.len, span_of(r->in.ptr, r->line.len), quiet);
     if (!put_name(r, w->v[1], 2))
-        return bad(r->out, no_memory);
+        return reading_bad(r->out, NO_MEMORY);
     put(r->scratch, SPAN("\r\n"));
     return forward(r, r->line.len, buf_span(r->scratch), quiet);
+}
+
+/* Answers with nothing and ends the connection, as memcached does. */
+static enum parse hang_up(struct reading *r)
+{
+    r->out->close = true;
+    return reading_answer(r, SPAN(""), false);
 }
 
 static enum parse read_version(struct reading *r)
@@ -293,15 +203,15 @@ static enum parse read_flush(struct reading *r)
     bool plain = true;
     int32_t delay = 0;
     if (!r->ses->settings->allow_flush)
-        return answer(r,
-                      SPAN("CLIENT_ERROR flush_all not allowed "
-                           "(this pool has no allow_flush: true)\r\n"),
-                      quiet);
+        return reading_answer(r,
+                              SPAN("CLIENT_ERROR flush_all not allowed "
+                                   "(this pool has no allow_flush: true)\r\n"),
+                              quiet);
     if (delayed && !line_i32(w->v[1], &delay, &plain))
-        return answer(r, bad_exptime, quiet);
+        return reading_answer(r, BAD_EXPTIME, quiet);
     buf_clear(r->scratch);
     if (!buf_reserve(r->scratch, r->verb->len + 1 + NUMBER_MAX + 2))
-        return bad(r->out, no_memory);
+        return reading_bad(r->out, NO_MEMORY);
     put(r->scratch, verb_name(r->verb));
     if (delayed)
         put_i32(r->scratch, delay);
@@ -324,25 +234,19 @@ static enum parse read_level(struct reading *r)
     bool plain = true;
     bool quiet = says_noreply(&r->words);
     if (!line_u32(r->words.v[1], &level, &plain))
-        return answer(r, bad_format, quiet);
-    return answer(r, SPAN("OK\r\n"), quiet);
+        return reading_answer(r, BAD_FORMAT, quiet);
+    return reading_answer(r, SPAN("OK\r\n"), quiet);
 }
 
-/* Refuses a command that is not served; silently, if memcached would not answer it either. */
-static enum parse read_later(struct reading *r)
+/* Refuses what is about one server, and says so; silently, if no answer is wanted. */
+static enum parse read_refused(struct reading *r)
 {
-    return answer(r, SPAN("ERROR\r\n"), says_noreply(&r->words));
-}
-
-/* Refuses a meta set, together with the data block that memcached would take. */
-static enum parse read_later_data(struct reading *r)
-{
-    int32_t bytes;
-    bool plain = true;
-    if (r->words.v[1].len <= KEY_MAX && line_i32(r->words.v[2], &bytes, &plain) && bytes >= 0 &&
-        bytes <= INT32_MAX - 2)
-        r->ses->skip = (uint64_t)bytes + 2;
-    return answer(r, SPAN("ERROR\r\n"), false);
+    struct buf *b = r->scratch;
+    buf_clear(b);
+    if (!buf_append(b, SPAN("CLIENT_ERROR ")) || !buf_append(b, verb_name(r->verb)) ||
+        !buf_append(b, SPAN(" is not served by this proxy: ask a server directly\r\n")))
+        return reading_bad(r->out, NO_MEMORY);
+    return reading_answer(r, buf_span(b), says_noreply(&r->words));
 }
 
 /* Writes the words of the view as one line with single spaces into the scratch buffer, and makes the
@@ -385,14 +289,14 @@ static enum parse read_keys(struct reading *r, struct span rest, uint32_t first,
     struct span key;
     while (line_word(&rest, &key)) {
         if (key.len > KEY_MAX)
-            return answer(r, bad_format, false);
-        if (!push(r, key))
-            return bad(out, no_memory);
+            return reading_answer(r, BAD_FORMAT, false);
+        if (!reading_push(r, key))
+            return reading_bad(out, NO_MEMORY);
         bytes += key.len;
     }
     uint32_t count = args->count - first;
     if (count == 0)
-        return answer(r, first == 1 ? SPAN("ERROR\r\n") : SPAN("END\r\n"), false);
+        return reading_answer(r, first == 1 ? SPAN("ERROR\r\n") : SPAN("END\r\n"), false);
     bool one = count == 1 || r->ses->settings->single_server;
     out->kind = one ? REQUEST_FORWARD : REQUEST_SPLIT;
     out->len = r->line.len;
@@ -404,15 +308,15 @@ static enum parse read_keys(struct reading *r, struct span rest, uint32_t first,
     out->wire = span_of(r->in.ptr, r->line.len);
     bool same = r->line.strict && bytes + args->count - 1 == r->line.text.len && exptime == NULL;
     if (!same && !rewrite_keys(r, bytes, exptime))
-        return bad(out, no_memory);
+        return reading_bad(out, NO_MEMORY);
     return PARSE_DONE;
 }
 
 /* Reads get and gets, of any number of keys; `rest` is what follows the name. */
 static enum parse read_get(struct reading *r, struct span name, struct span rest)
 {
-    if (!push(r, name))
-        return bad(r->out, no_memory);
+    if (!reading_push(r, name))
+        return reading_bad(r->out, NO_MEMORY);
     return read_keys(r, rest, 1, name.len, NULL);
 }
 
@@ -423,15 +327,15 @@ static enum parse read_gat(struct reading *r, struct span name, struct span rest
     int32_t exptime;
     bool plain = true;
     if (!line_word(&rest, &word))
-        return answer(r, SPAN("ERROR\r\n"), false);
+        return reading_answer(r, SPAN("ERROR\r\n"), false);
     if (!line_i32(word, &exptime, &plain))
-        return answer(r, bad_exptime, false);
-    if (!push(r, name) || !push(r, word))
-        return bad(r->out, no_memory);
+        return reading_answer(r, BAD_EXPTIME, false);
+    if (!reading_push(r, name) || !reading_push(r, word))
+        return reading_bad(r->out, NO_MEMORY);
     enum parse said = read_keys(r, rest, 2, name.len + word.len, plain ? NULL : &exptime);
     bool forwarded = said == PARSE_DONE && r->out->kind != REQUEST_LOCAL;
     if (forwarded && r->out->wire.len > LINE_CUT_MAX)
-        return answer(r, SPAN("CLIENT_ERROR line is too long for this command\r\n"), false);
+        return reading_answer(r, SPAN("CLIENT_ERROR line is too long for this command\r\n"), false);
     return said;
 }
 
@@ -468,14 +372,14 @@ static enum parse read_unknown(struct reading *r, struct span name)
     struct span last = r->words.v[r->words.count - 1];
     if (name.len >= 2 && !searched && !meta && last.len >= 5 && memcmp(last.ptr, "HTTP/", 5) == 0)
         return hang_up(r);
-    return answer(r, SPAN("ERROR\r\n"), false);
+    return reading_answer(r, SPAN("ERROR\r\n"), false);
 }
 
 static enum parse read_words(struct reading *r)
 {
     uint32_t args = r->words.count - 1;
     if (args < r->verb->least || (r->verb->most > 0 && args > r->verb->most))
-        return answer(r, SPAN("ERROR\r\n"), false);
+        return reading_answer(r, SPAN("ERROR\r\n"), false);
     switch ((enum shape)r->verb->shape) {
     case SHAPE_STORE:
         return read_store(r);
@@ -492,10 +396,16 @@ static enum parse read_words(struct reading *r)
         return read_level(r);
     case SHAPE_QUIT:
         return hang_up(r);
-    case SHAPE_LATER:
-        return read_later(r);
-    case SHAPE_LATER_DATA:
-        return read_later_data(r);
+    case SHAPE_REFUSED:
+        return read_refused(r);
+    case SHAPE_META:
+        return meta_read(r);
+    case SHAPE_META_SET:
+        return meta_read_set(r);
+    case SHAPE_META_DEBUG:
+        return meta_read_debug(r);
+    case SHAPE_META_NOOP:
+        return reading_answer(r, SPAN("MN\r\n"), false);
     case SHAPE_KEYS:
     case SHAPE_EXPTIME_KEYS:
         break;
@@ -508,7 +418,7 @@ static enum parse read_line(struct reading *r)
     struct span rest = r->line.text;
     struct span name;
     if (!line_word(&rest, &name))
-        return answer(r, SPAN("ERROR\r\n"), false);
+        return reading_answer(r, SPAN("ERROR\r\n"), false);
     r->verb = verb_find(name);
     if (r->verb != NULL && r->verb->shape == SHAPE_KEYS)
         return read_get(r, name, rest);
@@ -537,10 +447,10 @@ static bool is_get(struct span in)
 static enum parse unfinished(struct request_parser *p, struct span in, struct request_view *out)
 {
     if (in.len >= REQUEST_MAX)
-        return bad(out, no_memory);
+        return reading_bad(out, NO_MEMORY);
     p->scan = (uint32_t)in.len;
     if (in.len > LINE_CUT_MAX && !is_get(in))
-        return bad(out, SPAN(""));
+        return reading_bad(out, SPAN(""));
     return PARSE_MORE;
 }
 
@@ -559,7 +469,7 @@ static enum parse skip(struct proto_session *ses, struct span in, struct request
 enum parse memcache_parse_request(struct request_parser *p, struct proto_session *ses,
                                   struct span in, struct buf *scratch, struct request_view *out)
 {
-    view_begin(out, in.ptr, p->args);
+    reading_begin(out, in.ptr, p->args);
     if (ses->skip > 0)
         return skip(ses, in, out);
     if (p->pos > 0 && in.len < (size_t)p->pos + p->bulk + 2)
@@ -572,7 +482,7 @@ enum parse memcache_parse_request(struct request_parser *p, struct proto_session
             return said;
     }
     if (in.len > 0 && !ses->begun && in.ptr[0] == '\x80')
-        return bad(out, SPAN("CLIENT_ERROR the binary protocol is not served\r\n"));
+        return reading_bad(out, SPAN("CLIENT_ERROR the binary protocol is not served\r\n"));
     const char *lf = NULL;
     if (in.len > p->scan)
         lf = memchr(in.ptr + p->scan, '\n', in.len - p->scan);
@@ -580,9 +490,9 @@ enum parse memcache_parse_request(struct request_parser *p, struct proto_session
         return unfinished(p, in, out);
     size_t len = (size_t)(lf - in.ptr) + 1;
     if (len >= REQUEST_MAX)
-        return bad(out, no_memory);
+        return reading_bad(out, NO_MEMORY);
     if (len > LINE_WHOLE_MAX && !is_get(in))
-        return bad(out, SPAN(""));
+        return reading_bad(out, SPAN(""));
     p->scan = (uint32_t)(len - 1);
     ses->begun = true;
     struct reading r;

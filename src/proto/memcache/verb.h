@@ -20,8 +20,11 @@ enum shape {
     SHAPE_FLUSH,
     SHAPE_LEVEL,
     SHAPE_QUIT,
-    SHAPE_LATER,
-    SHAPE_LATER_DATA,
+    SHAPE_REFUSED,
+    SHAPE_META,
+    SHAPE_META_SET,
+    SHAPE_META_DEBUG,
+    SHAPE_META_NOOP,
 };
 
 struct verb {
