@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes src/redis_commands.def and src/redis_slots.def from data/commands.json and src/redis_overrides.def.
+"""Writes src/redis_commands.def, src/redis_slots.def and docs/commands.md from data/commands.json and src/redis_overrides.def.
 
 commands.json holds what the servers say of their own commands: arity, flags, where the keys lie. What the proxy makes
 of each of them (its class) is decided here, by rule; what no rule can know stands in redis_overrides.def, whose rows
@@ -14,26 +14,53 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 
-# Answered by the proxy itself.
-LOCAL = {"PING", "ECHO", "QUIT", "SELECT", "AUTH", "HELLO"}
-# Split by server, replies joined: how.
-SPLIT = {"MGET": "MGET", "MSET": "MSET", "DEL": "SUM", "UNLINK": "SUM", "TOUCH": "SUM", "EXISTS": "SUM"}
-# No key, harmless, same on every server: sent to one of them, always the same.
-ANY = {"LOLWUT", "OBJECT HELP", "XGROUP HELP", "XINFO HELP"}
-# Would harm a server or its other clients, or can mean nothing behind a proxy.
-REFUSED = set(
-    """SHUTDOWN REPLICAOF SLAVEOF REPLCONF PSYNC SYNC FAILOVER DEBUG MIGRATE SWAPDB MOVE SAVE PFDEBUG PFSELFTEST
-    RESTORE-ASKING""".split()
-) | {
-    "MODULE " + s for s in "LOAD LOADEX UNLOAD LIST".split()
-} | {
-    "ACL " + s for s in "LOAD LOG LIST USERS GETUSER DRYRUN".split()
-} | {
-    "CLUSTER " + s
-    for s in """ADDSLOTS ADDSLOTSRANGE BUMPEPOCH COUNT-FAILURE-REPORTS COUNTKEYSINSLOT DELSLOTS DELSLOTSRANGE FAILOVER
-    FLUSHSLOTS FORGET GETKEYSINSLOT LINKS MEET REPLICAS REPLICATE RESET SAVECONFIG SET-CONFIG-EPOCH SETSLOT
-    SLAVES""".split()
+# What the proxy does with each command that is not simply forwarded by its keys: class, and commands.
+# The classes are explained in src/redis_classes.def.
+CLASSES = {
+    # Split by server, replies joined.
+    "MGET": "MGET",
+    "MSET": "MSET",
+    "SUM": "DEL; UNLINK; TOUCH; EXISTS",
+    "STREAMS": "XREAD; XREADGROUP",
+    # For all servers, replies joined.
+    "TOTAL": """DBSIZE; PUBSUB NUMPAT; SLOWLOG LEN; LATENCY RESET""",
+    "CONCAT": """KEYS; PUBSUB CHANNELS; PUBSUB SHARDCHANNELS; SLOWLOG GET; LATENCY LATEST; LATENCY HISTORY""",
+    "PAIRS": "PUBSUB NUMSUB; PUBSUB SHARDNUMSUB",
+    "AND": "SCRIPT EXISTS",
+    "LEAST": "LASTSAVE",
+    "ALL_OK": """SCRIPT LOAD; SCRIPT FLUSH; FUNCTION LOAD; FUNCTION DELETE; FUNCTION FLUSH; FUNCTION RESTORE;
+        SLOWLOG RESET; MEMORY PURGE""",
+    "ONE_OK": "SCRIPT KILL; FUNCTION KILL",
+    "PICK": "RANDOMKEY",
+    "FLUSH": "FLUSHALL; FLUSHDB; SFLUSH",
+    # They change the servers themselves.
+    "ADMIN": """CONFIG SET; CONFIG RESETSTAT; CONFIG REWRITE; ACL SETUSER; ACL DELUSER; ACL SAVE; BGSAVE;
+        BGREWRITEAOF""",
+    "SCAN": "SCAN",
+    # No key, harmless, the same on every server or of interest for one: sent to one of them, always the same.
+    "ANY": """LOLWUT; OBJECT HELP; XGROUP HELP; XINFO HELP; ACL HELP; ACL CAT; ACL GENPASS; ACL WHOAMI; CLIENT HELP;
+        CLUSTER HELP; COMMAND COUNT; COMMAND DOCS; COMMAND GETKEYS; COMMAND GETKEYSANDFLAGS; COMMAND HELP; COMMAND INFO;
+        COMMAND LIST; CONFIG HELP; FUNCTION HELP; FUNCTION LIST; FUNCTION DUMP; FUNCTION STATS; LATENCY HELP;
+        LATENCY DOCTOR; LATENCY GRAPH; LATENCY HISTOGRAM; MEMORY HELP; MEMORY DOCTOR; MEMORY STATS; MEMORY MALLOC-STATS;
+        MODULE HELP; PUBSUB HELP; SCRIPT HELP; SCRIPT SHOW; SLOWLOG HELP""",
+    # Answered here.
+    "PING": "PING", "ECHO": "ECHO", "QUIT": "QUIT", "SELECT": "SELECT", "AUTH": "AUTH", "RESET": "RESET",
+    "ROLE": "ROLE", "HELLO": "HELLO", "TIME": "TIME", "INFO": "INFO", "CONFIG_GET": "CONFIG GET",
+    "CLIENT_ID": "CLIENT ID", "CLIENT_GETNAME": "CLIENT GETNAME", "CLIENT_SETNAME": "CLIENT SETNAME",
+    "CLIENT_SETINFO": "CLIENT SETINFO", "CLIENT_INFO": "CLIENT INFO", "CLIENT_LIST": "CLIENT LIST",
+    "CLIENT_NO_EVICT": "CLIENT NO-EVICT", "CLIENT_NO_TOUCH": "CLIENT NO-TOUCH", "CLIENT_REPLY": "CLIENT REPLY",
+    "CLIENT_CAPA": "CLIENT CAPA", "CLIENT_UNPAUSE": "CLIENT UNPAUSE", "CLIENT_UNBLOCK": "CLIENT UNBLOCK",
+    "CLIENT_TRACKING": "CLIENT TRACKING", "CLIENT_CACHING": "CLIENT CACHING",
+    "CLIENT_GETREDIR": "CLIENT GETREDIR", "CLIENT_TRACKINGINFO": "CLIENT TRACKINGINFO",
+    "NO_CLUSTER": "ASKING; READONLY; READWRITE",
+    # Would harm a server or its other clients, or can mean nothing behind a proxy.
+    "REFUSED": """SHUTDOWN; REPLICAOF; SLAVEOF; REPLCONF; PSYNC; SYNC; FAILOVER; DEBUG; MIGRATE; SWAPDB; MOVE; SAVE;
+        PFDEBUG; PFSELFTEST; RESTORE-ASKING; MODULE LOAD; MODULE LOADEX; MODULE UNLOAD; MODULE LIST; ACL LOAD; ACL LOG;
+        ACL LIST; ACL USERS; ACL GETUSER; ACL DRYRUN; CLIENT KILL; CLIENT PAUSE; SCRIPT DEBUG""",
 }
+
+
+CLASS_OF = {name.strip(): kind for kind, names in CLASSES.items() for name in names.split(";")}
 # May block only when asked to (BLOCK), which is seen in the arguments.
 BLOCK_OPTION = {"XREAD", "XREADGROUP"}
 # Keys, but the connection keeps state for the client.
@@ -44,7 +71,7 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 SLOT_BITS = 10
 NAME_MAX = 39
 
-ROW = re.compile(r'^(COMMAND|SUBCOMMAND)\("([^"]+)", (-?\d+), (\w+), (READ|WRITE), (.*)\)$')
+ROW = re.compile(r'^(COMMAND|SUBCOMMAND)\("([^"]+)", (-?\d+), ([A-Z_]+), (READ|WRITE), (.*)\)$')
 
 
 def key_part(spec, name):
@@ -83,19 +110,17 @@ def key_columns(name, keys):
 
 
 def class_of(name, entry, containers):
-    if name in REFUSED or name.split()[0] == "SENTINEL":
-        return "REFUSED"
-    if name in LOCAL:
-        return name
-    if name in SPLIT:
-        return SPLIT[name]
-    if name in ANY:
-        return "ANY"
     if name in containers:
         return "CONTAINER"
-    if not entry["keys"] or name in STATEFUL:
-        return "LATER"
     if "blocking" in entry["flags"] and name not in BLOCK_OPTION:
+        return "LATER"
+    if name in CLASS_OF:
+        return CLASS_OF[name]
+    if name.split()[0] == "SENTINEL":
+        return "REFUSED"
+    if name.split()[0] == "CLUSTER":
+        return "NO_CLUSTER"
+    if not entry["keys"] or name in STATEFUL:
         return "LATER"
     return "FORWARD"
 
@@ -105,7 +130,7 @@ def row_of(name, entry, kind):
     flags = set(entry["flags"])
     writes = "write" in flags or ("may_replicate" in flags and "readonly" not in flags)
     keys = "NONE, NONE"
-    if kind in ("FORWARD", "MGET", "MSET", "SUM"):
+    if kind in ("FORWARD", "MGET", "MSET", "SUM", "STREAMS"):
         keys = key_columns(name, entry["keys"])
     text = name.lower().replace(" ", "|")
     if len(text) > NAME_MAX:
@@ -114,13 +139,9 @@ def row_of(name, entry, kind):
 
 
 def generated_rows(data, taken):
-    """The rows of all commands but `taken`. A container without any subcommand that is served is served itself as a
-    whole: it comes later."""
+    """The rows of all commands but `taken`."""
     subs = {n: e for n, e in data.items() if " " in n}
-    names = {n.split()[0] for n in subs}
-    served = {n.split()[0] for n, e in subs.items() if class_of(n, e, set()) != "LATER"}
-    # COMMAND alone is a request that one server can answer.
-    containers = (names & served) | {"COMMAND"}
+    containers = {n.split()[0] for n in subs} - {"SENTINEL"}
     rows = []
     for name in sorted(data):
         if name.lower().replace(" ", "|") in taken:
@@ -159,6 +180,51 @@ def read_overrides(text):
     return rows
 
 
+CLASS_ROW = re.compile(r'^CLASS\((\w+), (\w+), "(.*)"\)$')
+
+
+def read_classes():
+    """Class: its way, and its text."""
+    text = (SRC / "redis_classes.def").read_text()
+    matches = [CLASS_ROW.match(line) for line in text.splitlines() if line.startswith("CLASS(")]
+    return {m.group(1): (m.group(2), m.group(3)) for m in matches}
+
+
+WAYS = {
+    "FORWARD": "forwarded",
+    "SPLIT": "split",
+    "BROADCAST": "all servers",
+    "CURSOR": "all servers in turn",
+    "LOCAL": "local",
+    "TELL": "local",
+    "SESSION": "session",
+    "REFUSE": "refused",
+}
+
+
+def how(kind, keys, classes):
+    if keys == "RANGE(1, 1, 1), NONE" and kind == "FORWARD":
+        return "to the server of its key"
+    return classes[kind][1]
+
+
+def document(rows):
+    """docs/commands.md: for every row what becomes of it."""
+    classes = read_classes()
+    page = (ROOT / "docs" / "commands.md").read_text()
+    begin, end = "<!-- begin commands -->\n", "<!-- end -->"
+    head, rest = page.split(begin)
+    tail = rest.split(end)[1]
+    matches = sorted((ROW.match(r) for r in rows), key=lambda m: m.group(2))
+    lines = ["| command | what becomes of it | how |", "|---|---|---|"]
+    for m in matches:
+        kind = m.group(4)
+        if kind != "CONTAINER":
+            lines.append("| `%s` | %s | %s |" % (m.group(2).upper().replace("|", " "), WAYS[classes[kind][0]],
+                                               how(kind, m.group(6), classes)))
+    return head + begin + "\n".join(lines) + "\n" + end + tail
+
+
 def build():
     data = json.loads((ROOT / "data" / "commands.json").read_text())
     overrides = read_overrides((SRC / "redis_overrides.def").read_text())
@@ -184,7 +250,11 @@ def build():
         + "\n".join(lines)
         + "\n"
     )
-    return {SRC / "redis_commands.def": commands, SRC / "redis_slots.def": table}
+    return {
+        SRC / "redis_commands.def": commands,
+        SRC / "redis_slots.def": table,
+        ROOT / "docs" / "commands.md": document(overrides + rows),
+    }
 
 
 def main():

@@ -201,9 +201,6 @@ static void check_pool(struct section *s, const struct conf_pool *pool)
     if (pool->redis_auth != NULL && !pool->redis)
         report_add(s->report, given(s, "redis_auth"),
                    "'redis_auth' is only for pools with 'redis: true'");
-    if (pool->allow_flush && pool->redis)
-        report_add(s->report, given(s, "allow_flush"),
-                   "'allow_flush' is only for pools without 'redis: true'");
 }
 
 static struct conf_pool *pool_add(struct conf *c, struct node name)

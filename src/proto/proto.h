@@ -48,6 +48,7 @@ struct proto_login {
 struct proto_settings {
     struct span password; /* redis_auth; len 0: none is set */
     uint32_t db;          /* redis_db */
+    uint32_t servers;     /* of the pool */
     bool
         single_server; /* every key is on the one server: keys need not share a shard, nothing is split */
     bool allow_flush; /* clients may empty the servers */
@@ -78,19 +79,20 @@ struct proto_server_fact {
 /** What only the floors above know, for answers of ours that tell of client, pool and process. It is
  * gathered for one call of tell(), and so are the bytes of its spans. */
 struct proto_facts {
-    uint64_t client_id;    /* unique in the process, from 1 on */
-    struct span client;    /* its address; "" if it is not known (any more) */
-    struct span here;      /* the address that it came to */
-    int client_fd;         /* number of its descriptor */
-    uint64_t client_age;   /* s since it came */
-    uint64_t now_us;       /* of the calendar: us since 1970 */
-    uint64_t uptime;       /* s since the process began */
-    uint64_t pid;          /* of the process */
-    uint32_t workers;      /* threads that serve clients */
-    struct span pool;      /* its name */
-    struct span version;   /* of this proxy */
-    uint32_t server_count; /* of the pool */
-    const void *source;    /* who answers the calls below */
+    uint64_t client_id;         /* unique in the process, from 1 on */
+    struct span client;         /* its address; "" if it is not known (any more) */
+    struct span here;           /* the address that it came to */
+    int client_fd;              /* number of its descriptor */
+    uint64_t client_age;        /* s since it came */
+    uint64_t now_us;            /* of the calendar: us since 1970 */
+    uint64_t uptime;            /* s since the process began */
+    uint64_t pid;               /* of the process */
+    uint32_t workers;           /* threads that serve clients */
+    struct span pool;           /* its name */
+    struct span version;        /* of this proxy */
+    struct span server_version; /* of a server of the pool; "" if none has told it */
+    uint32_t server_count;      /* of the pool */
+    const void *source;         /* who answers the calls below */
     /** Number `i` of the pool, summed over all workers; false behind the last one. */
     bool (*number)(const struct proto_facts *f, uint32_t i, struct proto_number *out);
     bool (*server_number)(const struct proto_facts *f, uint32_t server, uint32_t i,
@@ -101,8 +103,6 @@ struct proto_facts {
     const char *(*setting)(const struct proto_facts *f, uint32_t i, char *value, size_t size);
     /** Bytes of memory that the process has; 0 if it can't be told. */
     uint64_t (*memory)(void);
-    /** Bytes that nobody can foresee. False if there are none. */
-    bool (*random)(void *out, size_t n);
 };
 
 enum request_kind {
@@ -115,6 +115,8 @@ enum request_kind {
                     * requests go by such connections from then on */
     REQUEST_BROADCAST, /* `wire` goes to every server of the pool, and join() of the replies is the reply. With one
                         * server it is forwarded. */
+    REQUEST_SERVER, /* compose_part() without keys makes what goes to server number `server`, and join() of its
+                     * reply is the reply */
     REQUEST_TELL, /* tell() makes the answer, of what the floors above know */
 };
 
@@ -144,6 +146,8 @@ struct request_view {
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
+    uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
+    uint64_t cursor;   /* REQUEST_SERVER: for compose_part(); protocol's own */
     struct span wire;  /* what to send: the message itself, or its canonical form in scratch */
     struct span reply; /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
     const char *base;  /* where the message begins: what args are relative to */
@@ -177,8 +181,10 @@ struct reply_parser {
 struct part_reply {
     struct span
         bytes; /* the server's reply, whole; or, if `failed`, an error line of ours made by error() */
-    bool failed; /* no reply came: dead server, timeout */
-    bool error;  /* the server answered with an error */
+    bool failed;      /* no reply came: dead server, timeout */
+    bool error;       /* the server answered with an error */
+    uint32_t server;  /* its number in the pool */
+    uint32_t servers; /* of the pool */
 };
 
 struct proto {

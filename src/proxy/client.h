@@ -48,10 +48,10 @@ struct proxy {
     struct slab client_slab;
     struct slab request_slab;
     struct keeper keeper; /* of the slabs */
-    struct args args;   /* of the request that is being read, unless it came in pieces */
-    struct buf scratch; /* canonical forms and local replies: the protocol's */
-    struct buf compose; /* the request of one shard; error lines */
-    uint32_t *shards;   /* work space of a split: see split.c */
+    struct args args;     /* of the request that is being read, unless it came in pieces */
+    struct buf scratch;   /* canonical forms and local replies: the protocol's */
+    struct buf compose;   /* the request of one shard; error lines */
+    uint32_t *shards;     /* work space of a split: see split.c */
     uint32_t shards_cap;
     uint32_t *part_index; /* by server: its part in the split request that is being made */
     struct timer check;   /* is the orderly end complete? */

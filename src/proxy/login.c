@@ -24,10 +24,8 @@ void login_end(struct client *c)
 static void settle(struct client *c, bool good)
 {
     struct profile *unused = good ? c->lane.profile : c->wanted;
-    if (good) {
+    if (good)
         use(c, c->wanted);
-        c->session.authed = true;
-    }
     c->wanted = NULL;
     profile_leave(unused);
 }
@@ -42,6 +40,8 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     struct client *c = request_of(p)->client;
     if (last && c != NULL)
         settle(c, !error);
+    if (last && c != NULL && !error)
+        c->session.authed = true;
     request_events.reply(p, piece, last, error);
 }
 

@@ -358,6 +358,20 @@ static enum request_fate start_broadcast(struct client *c, const struct request_
     return fate;
 }
 
+/* Starts a request for one server that is named. */
+static enum request_fate start_server(struct client *c, const struct request_view *v)
+{
+    enum request_fate fate = REQUEST_STARTED;
+    if (held_back(c, v, v->server, &fate))
+        return fate;
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL)
+        request_no_memory(c);
+    else
+        split_to_server(r, v);
+    return fate;
+}
+
 enum request_fate request_start(struct client *c, const struct request_view *v, struct span in)
 {
     log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
@@ -369,6 +383,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
         if (!v->quiet)
             request_answer(c, v->reply);
         return REQUEST_STARTED;
+    case REQUEST_SERVER:
+        return start_server(c, v);
     case REQUEST_TELL:
         tell(c, v);
         return REQUEST_STARTED;

@@ -9,6 +9,7 @@ enum { LINK_BYTES = 16384 };
 struct piece {
     struct part part;
     struct split *split;
+    uint32_t server;  /* its number in the pool */
     struct buf reply; /* the server's reply, or an error line of ours */
     bool failed;
     bool error;
@@ -109,7 +110,9 @@ static void finish(struct split *s)
     for (uint32_t i = 0; i < s->count; i++)
         replies[i] = (struct part_reply){.bytes = buf_span(&s->pieces[i].reply),
                                          .failed = s->pieces[i].failed,
-                                         .error = s->pieces[i].error};
+                                         .error = s->pieces[i].error,
+                                         .server = s->pieces[i].server,
+                                         .servers = c->front->up->pool->server_count};
     uint32_t bad = UINT32_MAX;
     bool good = c->front->proto->join(s->join, replies, s->count, s->part_of, s->key_count,
                                       &r->px->loop->pool, &r->parked, &bad);
@@ -243,6 +246,7 @@ static void send_piece(struct client *c, struct piece *p, const struct request_v
 {
     struct upstream *up = c->front->up;
     struct buf *wire = &c->front->px->compose;
+    p->server = server;
     buf_clear(wire);
     bool good = c->front->proto->compose_part(v, order, count, wire);
     if (!good)
@@ -294,8 +298,23 @@ void split_broadcast(struct request *r, const struct request_view *v)
     r->split = s;
     stat_add(&up->stats->fragments, parts);
     for (uint32_t i = 0; i < parts; i++)
+        s->pieces[i].server = i;
+    for (uint32_t i = 0; i < parts; i++)
         if (!upstream_send(up, i, &c->lane, &s->pieces[i].part, v->wire))
             not_sent(&s->pieces[i], span_str(up->reason));
+    if (s->left == 0)
+        finish(s);
+}
+
+void split_to_server(struct request *r, const struct request_view *v)
+{
+    struct split *s = split_new(r, v, 0, 1);
+    if (s == NULL) {
+        request_fail(r, SPAN("Cannot allocate memory"));
+        return;
+    }
+    r->split = s;
+    send_piece(r->client, &s->pieces[0], v, v->server, NULL, 0);
     if (s->left == 0)
         finish(s);
 }

@@ -27,6 +27,10 @@ void split_start(struct request *r, const struct request_view *v, uint32_t parts
  * request is answered whatever happens. */
 void split_broadcast(struct request *r, const struct request_view *v);
 
+/** Sends what compose_part() makes of a REQUEST_SERVER to its server. The request is answered whatever
+ * happens. */
+void split_to_server(struct request *r, const struct request_view *v);
+
 /** Frees the parts of a request; none is under way. */
 void split_free(struct split *s);
 

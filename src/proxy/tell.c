@@ -2,7 +2,6 @@
 #include "proxy/tell.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,11 +53,6 @@ static const char *setting(const struct proto_facts *f, uint32_t i, char *value,
     return pool_keys.keys[i].name;
 }
 
-static bool random_bytes(void *out, size_t n)
-{
-    return getentropy(out, n) == 0;
-}
-
 static uint64_t wall_us(void)
 {
     struct timespec t;
@@ -103,6 +97,7 @@ static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
         .workers = stats_workers(px->all_stats),
         .pool = span_str(c->front->up->pool->conf->name),
         .version = SPAN(CASHEW_VERSION),
+        .server_version = SPAN(""),
         .server_count = c->front->up->pool->server_count,
         .source = c,
         .number = number,
@@ -110,7 +105,6 @@ static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
         .server = server,
         .setting = setting,
         .memory = resident,
-        .random = random_bytes,
     };
 }
 

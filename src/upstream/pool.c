@@ -113,6 +113,7 @@ struct pool *pool_new(const struct conf_pool *conf, uint32_t index)
     p->topology = &topology_static;
     p->proto = conf->redis ? &proto_redis : &proto_memcache;
     p->settings = (struct proto_settings){.db = (uint32_t)conf->redis_db,
+                                          .servers = conf->server_count,
                                           .single_server = conf->server_count == 1,
                                           .allow_flush = conf->allow_flush};
     if (conf->redis_auth != NULL)

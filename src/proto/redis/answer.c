@@ -105,6 +105,18 @@ bool answer_refused(const struct command *c, struct request_view *v, struct buf 
     return finish(&l, v, scratch);
 }
 
+bool answer_closed(const struct command *c, struct span key, struct request_view *v,
+                   struct buf *scratch)
+{
+    struct line l = {.len = 0};
+    put(&l, SPAN("-ERR command '"));
+    put(&l, span_str(c->name));
+    put(&l, SPAN("' is not allowed by this proxy (the pool's key "));
+    put(&l, key);
+    put(&l, SPAN(" can allow it)"));
+    return finish(&l, v, scratch);
+}
+
 /* Argument `i` as a bulk string: as it stands in the message, which is in canonical form. */
 static void answer_word(struct request_view *v, uint32_t i)
 {
@@ -140,6 +152,15 @@ bool answer_local(const struct command *c, struct proto_session *ses, struct req
         return true;
     case CLASS_HELLO:
         return login_hello(ses, v, scratch);
+    case CLASS_RESET:
+        login_reset(ses, v);
+        return true;
+    case CLASS_ROLE:
+        answer_static(v, SPAN("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"));
+        return true;
+    case CLASS_NO_CLUSTER:
+        answer_static(v, SPAN("-ERR This instance has cluster support disabled\r\n"));
+        return true;
     default:
         never("a class that is answered here");
     }

@@ -29,7 +29,11 @@ must_check bool answer_arity(const struct command *c, struct request_view *v, st
 must_check bool answer_refused(const struct command *c, struct request_view *v,
                                struct buf *scratch);
 
-/** PING, ECHO, QUIT, SELECT, AUTH and HELLO, their arity being right. */
+/** The pool would have to allow it, by `key`. */
+must_check bool answer_closed(const struct command *c, struct span key, struct request_view *v,
+                              struct buf *scratch);
+
+/** The commands whose class is LOCAL, their arity being right. */
 must_check bool answer_local(const struct command *c, struct proto_session *ses,
                              struct request_view *v, struct buf *scratch);
 

@@ -6,6 +6,7 @@
 #include "proto/redis/keys.h"
 #include "proto/redis/login.h"
 #include "proto/redis/reply.h"
+#include "proto/redis/split.h"
 
 static struct span word(const struct request_view *v, uint32_t i)
 {
@@ -45,6 +46,50 @@ static void split_or_forward(const struct proto_session *ses, struct request_vie
         v->kind = REQUEST_SPLIT;
 }
 
+/* A request for every server. Its policy is its class, unless the pool has to allow it first. */
+static bool broadcast(const struct command *c, const struct proto_session *ses,
+                      struct request_view *v, struct buf *scratch)
+{
+    if (c->class == CLASS_ADMIN)
+        return answer_closed(c, SPAN("`commands`"), v, scratch);
+    if (c->class == CLASS_FLUSH && !ses->settings->allow_flush)
+        return answer_closed(c, SPAN("`allow_flush`"), v, scratch);
+    v->kind = REQUEST_BROADCAST;
+    v->join = c->class == CLASS_FLUSH ? CLASS_ALL_OK : c->class;
+    return true;
+}
+
+static bool scan(const struct proto_session *ses, struct request_view *v)
+{
+    v->kind = REQUEST_SERVER;
+    v->join = CLASS_SCAN;
+    if (ses->settings->single_server)
+        v->kind = REQUEST_FORWARD;
+    else if (!split_cursor(word(v, 1), ses->settings->servers, &v->server, &v->cursor))
+        answer_static(v, SPAN("-ERR invalid cursor\r\n"));
+    return true;
+}
+
+/* The less common ways. */
+static bool serve_otherwise(const struct command *c, struct proto_session *ses,
+                            struct request_view *v, struct buf *scratch)
+{
+    switch (command_way(c->class)) {
+    case WAY_BROADCAST:
+        return broadcast(c, ses, v, scratch);
+    case WAY_CURSOR:
+        return scan(ses, v);
+    case WAY_TELL:
+        v->kind = REQUEST_TELL;
+        v->join = c->class;
+        return true;
+    case WAY_REFUSE:
+        return answer_refused(c, v, scratch);
+    default:
+        return answer_local(c, ses, v, scratch);
+    }
+}
+
 static bool serve(const struct command *c, struct proto_session *ses, struct request_view *v,
                   struct buf *scratch)
 {
@@ -60,15 +105,22 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
     case CLASS_MGET:
     case CLASS_MSET:
     case CLASS_SUM:
+    case CLASS_STREAMS:
         v->join = c->class;
-        must(keys_find(c, v));
+        if (!keys_find(c, v))
+            return answer_unknown(v, scratch);
         split_or_forward(ses, v);
         return true;
-    case CLASS_REFUSED:
-        return answer_refused(c, v, scratch);
     default:
-        return answer_local(c, ses, v, scratch);
+        return serve_otherwise(c, ses, v, scratch);
     }
+}
+
+/* What a client may ask before it has given the password. */
+static bool for_guests(const struct command *c)
+{
+    return c->class == CLASS_AUTH || c->class == CLASS_QUIT || c->class == CLASS_HELLO ||
+           c->class == CLASS_RESET;
 }
 
 /* Redis checks in this order: is it known, are its arguments enough, may this client. */
@@ -87,8 +139,7 @@ bool classify(struct proto_session *ses, struct request_view *v, struct buf *scr
         return answer_unknown(v, scratch);
     if (!arity_is_right(c, v) && c->class != CLASS_REFUSED)
         return answer_arity(c, v, scratch);
-    if (session_is_guest(ses) && c->class != CLASS_AUTH && c->class != CLASS_HELLO &&
-        c->class != CLASS_QUIT) {
+    if (session_is_guest(ses) && !for_guests(c)) {
         answer_static(v, SPAN("-NOAUTH Authentication required.\r\n"));
         return true;
     }

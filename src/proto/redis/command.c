@@ -160,3 +160,13 @@ const struct command *command_row(uint32_t i)
 {
     return i < ARRAY_LEN(rows) ? &rows[i] : NULL;
 }
+
+enum command_way command_way(enum command_class class)
+{
+    static const uint8_t ways[] = {
+#define CLASS(name, way, text) WAY_##way,
+#include "redis_classes.def"
+#undef CLASS
+    };
+    return (enum command_way)ways[class];
+}

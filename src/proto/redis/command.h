@@ -9,23 +9,26 @@
 
 #include "base/span.h"
 
-/** What the proxy does with a command; see redis_overrides.def. */
+/** What the proxy does with a command. */
 enum command_class {
-    CLASS_FORWARD,
-    CLASS_ANY,
-    CLASS_CONTAINER,
-    CLASS_MGET,
-    CLASS_MSET,
-    CLASS_SUM,
-    CLASS_PING,
-    CLASS_ECHO,
-    CLASS_QUIT,
-    CLASS_SELECT,
-    CLASS_AUTH,
-    CLASS_HELLO,
-    CLASS_LATER,
-    CLASS_REFUSED,
+#define CLASS(name, way, text) CLASS_##name,
+#include "redis_classes.def"
+#undef CLASS
 };
+
+/** Ways of carrying it out, each of several classes. */
+enum command_way {
+    WAY_FORWARD,
+    WAY_SPLIT,
+    WAY_BROADCAST,
+    WAY_CURSOR,
+    WAY_LOCAL,
+    WAY_TELL,
+    WAY_SESSION,
+    WAY_REFUSE,
+};
+
+enum command_way command_way(enum command_class class);
 
 enum command_intent { INTENT_READ, INTENT_WRITE };
 

@@ -3,6 +3,7 @@
 
 #include "proto/redis/answer.h"
 #include "proto/redis/classify.h"
+#include "proto/redis/identity.h"
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
 
@@ -26,8 +27,7 @@ static struct proto_login pool_login(const struct proto_session *ses)
         .password = ses->settings->password, .db = ses->settings->db, .resp = 2};
 }
 
-/* What a session that has none asks of servers is what the pool does. */
-static struct proto_login current(const struct proto_session *ses)
+struct proto_login login_now(const struct proto_session *ses)
 {
     return ses->login == NULL ? pool_login(ses) : *ses->login;
 }
@@ -81,7 +81,7 @@ static void admit(const struct proto_session *ses, struct request_view *v,
 /* The form with one word, which is the older one and twemproxy's. */
 static void auth_password(struct proto_session *ses, struct request_view *v)
 {
-    struct proto_login login = current(ses);
+    struct proto_login login = login_now(ses);
     if (ses->settings->password.len == 0)
         answer_static(v, SPAN("-ERR Client sent AUTH, but no password is set\r\n"));
     else if (judge(ses, SPAN("default"), word(v, 1), &login) == WRONG)
@@ -94,7 +94,7 @@ static void auth_password(struct proto_session *ses, struct request_view *v)
 
 void login_auth(struct proto_session *ses, struct request_view *v)
 {
-    struct proto_login login = current(ses);
+    struct proto_login login = login_now(ses);
     if (v->args->count > 3) {
         answer_static(v, SPAN("-ERR syntax error\r\n"));
         return;
@@ -119,7 +119,7 @@ void login_auth(struct proto_session *ses, struct request_view *v)
 void login_select(const struct proto_session *ses, struct request_view *v)
 {
     int64_t db = 0;
-    struct proto_login login = current(ses);
+    struct proto_login login = login_now(ses);
     if (!number_read(word(v, 1), &db) || db < INT32_MIN || db > INT32_MAX) {
         answer_static(v, SPAN("-ERR value is not an integer or out of range\r\n"));
     } else if (db < 0) {
@@ -137,7 +137,8 @@ struct hello {
     bool auth;
     struct span user;
     struct span password;
-    uint32_t bad; /* the word that makes no sense; 0: none */
+    uint32_t name; /* the word that is the client's name; 0: none */
+    uint32_t bad;  /* the word that makes no sense; 0: none */
 };
 
 static struct hello read_options(const struct request_view *v)
@@ -151,6 +152,7 @@ static struct hello read_options(const struct request_view *v)
             h.password = word(v, i + 2);
             i += 2;
         } else if (span_ieq(word(v, i), SPAN("setname")) && i + 1 < count) {
+            h.name = i + 1;
             i++;
         } else {
             h.bad = i;
@@ -204,9 +206,25 @@ static struct span hello_wire(const struct request_view *v, uint8_t resp)
                      : SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n");
 }
 
+/* Says HELLO to a server. The name is the client's own, and servers are not told. False if memory is
+ * out. */
+static bool greet(struct proto_session *ses, struct request_view *v,
+                  const struct proto_login *login, uint32_t name)
+{
+    struct span wire = hello_wire(v, login->resp);
+    if (name > 0 && !identity_valid(word(v, name))) {
+        answer_static(v, IDENTITY_INVALID);
+        return true;
+    }
+    if (name > 0 && !identity_set(ses, IDENTITY_NAME, word(v, name)))
+        return false;
+    ask(v, login, wire, SPAN(""));
+    return true;
+}
+
 bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *scratch)
 {
-    struct proto_login login = current(ses);
+    struct proto_login login = login_now(ses);
     if (!read_version(v, &login.resp))
         return true;
     struct hello h = read_options(v);
@@ -221,6 +239,19 @@ bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *
                               "to authenticate the client and select the RESP protocol version at "
                               "the same time\r\n"));
     else
-        ask(v, &login, hello_wire(v, login.resp), SPAN(""));
+        return greet(ses, v, &login, h.name);
     return true;
+}
+
+/* Connections of servers are reset by nobody: the session goes back to those of the pool. */
+void login_reset(struct proto_session *ses, struct request_view *v)
+{
+    struct proto_login login = pool_login(ses);
+    struct proto_login now = login_now(ses);
+    ses->authed = false;
+    identity_free(ses);
+    if (now.resp == login.resp && now.db == login.db && now.user.len == 0)
+        answer_static(v, SPAN("+RESET\r\n"));
+    else
+        ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));
 }

@@ -15,9 +15,13 @@ static inline uint8_t session_resp(const struct proto_session *ses)
     return ses->login == NULL ? 2 : ses->login->resp;
 }
 
-/** Serve AUTH, SELECT and HELLO, their arity being right. False if memory is out. */
+/** What a session asks of the servers; one that has none of its own asks what the pool does. */
+struct proto_login login_now(const struct proto_session *ses);
+
+/** Serve AUTH, SELECT, RESET and HELLO, their arity being right. False if memory is out. */
 void login_auth(struct proto_session *ses, struct request_view *v);
 void login_select(const struct proto_session *ses, struct request_view *v);
+void login_reset(struct proto_session *ses, struct request_view *v);
 must_check bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *scratch);
 
 #endif

@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "proto/proto.h"
+#include "proto/redis/identity.h"
+#include "proto/redis/join.h"
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
 #include "proto/redis/request.h"
 #include "proto/redis/split.h"
+#include "proto/redis/tell.h"
 
 /* Every part speaks as the whole does. */
 static uint8_t part_expect(const struct request_view *v)
@@ -94,6 +97,8 @@ static bool handshake_ok(uint32_t i, struct span reply)
 const struct proto proto_redis = {
     .name = "redis",
     .parse_request = redis_request_parse,
+    .tell = redis_tell,
+    .session_end = identity_free,
     .compose_part = redis_compose_part,
     .part_expect = part_expect,
     .parse_reply = redis_reply_parse,

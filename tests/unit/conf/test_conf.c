@@ -390,8 +390,6 @@ static const struct {
      "f:3:15: error: 'redis_auth' is only for pools with 'redis: true'\n"},
     {POOL("  redis: false\n  redis_auth: x\n"),
      "f:4:15: error: 'redis_auth' is only for pools with 'redis: true'\n"},
-    {POOL("  redis: true\n  allow_flush: true\n"),
-     "f:4:16: error: 'allow_flush' is only for pools without 'redis: true'\n"},
     /* listen */
     {LISTEN("127.0.0.1"), "f:2:11: error: '127.0.0.1' has no port: write host:port, "},
     {LISTEN("127.0.0.1:0"), "f:2:11: error: '0' is not a port (allowed: 1 to 65535)\n"},

@@ -64,9 +64,9 @@ static inline void tell_login(struct ask *a, const struct request_view *v)
 static inline void tell_view(struct ask *a, const struct request_view *v)
 {
     static const char *const kinds[] = {
-        [REQUEST_NONE] = "none",          [REQUEST_LOCAL] = "local", [REQUEST_TELL] = "tell",
-        [REQUEST_FORWARD] = "forward",    [REQUEST_SPLIT] = "split", [REQUEST_LOGIN] = "login",
-        [REQUEST_BROADCAST] = "broadcast"};
+        [REQUEST_NONE] = "none",           [REQUEST_LOCAL] = "local",  [REQUEST_TELL] = "tell",
+        [REQUEST_FORWARD] = "forward",     [REQUEST_SPLIT] = "split",  [REQUEST_LOGIN] = "login",
+        [REQUEST_BROADCAST] = "broadcast", [REQUEST_SERVER] = "server"};
     tell(a, span_str(kinds[v->kind]));
     tell(a, v->write ? SPAN(" write") : SPAN(""));
     tell(a, v->close ? SPAN(" close") : SPAN(""));

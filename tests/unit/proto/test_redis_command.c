@@ -142,9 +142,9 @@ static void test_streams(void **state)
 {
     (void)state;
     expect_keys("XREAD STREAMS a 0\n", "forward", "<a>");
-    expect_keys("XREAD COUNT 2 STREAMS a b 0 0\n", "forward", "<a> <b>");
+    expect_keys("XREAD COUNT 2 STREAMS a b 0 0\n", "split", "<a> <b>");
     expect_keys("XREADGROUP GROUP streams streams NOACK STREAMS a >\n", "forward write", "<a>");
-    expect_keys("XREADGROUP COUNT 1 GROUP g c STREAMS a b > >\n", "forward write", "<a> <b>");
+    expect_keys("XREADGROUP COUNT 1 GROUP g c STREAMS a b > >\n", "split write", "<a> <b>");
     expect_keys("XREADGROUP GROUP g c CLAIM 5 STREAMS a >\n", "forward write", "<a>");
     expect_keys("XREAD STREAMS a b 0\n", "forward", "");
     expect_keys("XREAD COUNT 2 COUNT\n", "forward", "");

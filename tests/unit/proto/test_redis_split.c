@@ -13,6 +13,7 @@
 
 #include "proto/proto.h"
 #include "proto/redis/command.h"
+#include "proto/redis/split.h"
 
 static const struct proto_settings plain = {.db = 0};
 
@@ -66,6 +67,9 @@ static void test_parts(void **state)
                 SPAN("*5\r\n$4\r\nmset\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nc\r\n$3\r\n333\r\n"));
     expect_part(SPAN("mset a 1 b 22 c 333\n"), (uint32_t[]){1, 2}, 2,
                 SPAN("*5\r\n$4\r\nmset\r\n$1\r\nb\r\n$2\r\n22\r\n$1\r\nc\r\n$3\r\n333\r\n"));
+    expect_part(SPAN("xread count 2 streams a bb c 0 $ 5-5\n"), (uint32_t[]){0, 2}, 2,
+                SPAN("*8\r\n$5\r\nxread\r\n$5\r\ncount\r\n$1\r\n2\r\n$7\r\nstreams\r\n$1\r\na\r\n"
+                     "$1\r\nc\r\n$1\r\n0\r\n$3\r\n5-5\r\n"));
     /* A request whose line ends were not CR LF. */
     expect_part(SPAN("*3\rx$6\r\nUNLINK\r\n$1\rxaxx$1\r\nb\r\n"), (uint32_t[]){0}, 1,
                 SPAN("*2\r\n$6\r\nUNLINK\r\n$1\r\na\r\n"));
@@ -186,6 +190,105 @@ static void test_join_errors(void **state)
     }
 }
 
+struct policy_case {
+    uint8_t join;
+    const char *replies[3]; /* "" or NULL: no more */
+    const char *joined;     /* NULL: they don't fit together */
+};
+
+static const struct policy_case policy_cases[] = {
+    {CLASS_TOTAL, {":1\r\n", ":0\r\n", ":9223372036854775000\r\n"}, ":9223372036854775001\r\n"},
+    {CLASS_TOTAL, {":1\r\n", ":-1\r\n"}, NULL},
+    {CLASS_TOTAL, {":1\r\n", "+1\r\n"}, NULL},
+    {CLASS_LEAST, {":7\r\n", ":3\r\n", ":5\r\n"}, ":3\r\n"},
+    {CLASS_CONCAT,
+     {"*1\r\n$1\r\na\r\n", "*0\r\n", "*2\r\n*0\r\n:1\r\n"},
+     "*3\r\n$1\r\na\r\n*0\r\n:1\r\n"},
+    {CLASS_CONCAT, {"~1\r\n:1\r\n", "~1\r\n:2\r\n"}, "~2\r\n:1\r\n:2\r\n"},
+    {CLASS_CONCAT, {"~1\r\n:1\r\n", "*1\r\n:2\r\n"}, NULL},
+    {CLASS_CONCAT, {"*1\r\n:1\r\n", ":2\r\n"}, NULL},
+    {CLASS_STREAMS, {"*-1\r\n", "*1\r\n:1\r\n", "*-1\r\n"}, "*1\r\n:1\r\n"},
+    {CLASS_STREAMS, {"*-1\r\n", "*-1\r\n"}, "*-1\r\n"},
+    {CLASS_STREAMS, {"_\r\n", "%1\r\n:1\r\n:2\r\n"}, "%1\r\n:1\r\n:2\r\n"},
+    {CLASS_AND, {"*2\r\n:1\r\n:1\r\n", "*2\r\n:0\r\n:1\r\n"}, "*2\r\n:0\r\n:1\r\n"},
+    {CLASS_AND, {"*2\r\n:1\r\n:1\r\n", "*1\r\n:1\r\n"}, NULL},
+    {CLASS_AND, {"*1\r\n:1\r\n", "*1\r\n+1\r\n"}, NULL},
+    {CLASS_PAIRS,
+     {"*2\r\n$1\r\na\r\n:2\r\n", "*2\r\n$1\r\na\r\n:3\r\n"},
+     "*2\r\n$1\r\na\r\n:5\r\n"},
+    {CLASS_PAIRS, {"*2\r\n$1\r\na\r\n:2\r\n", "*2\r\n$1\r\nb\r\n:3\r\n"}, NULL},
+    {CLASS_PAIRS, {"*2\r\n$1\r\na\r\n:2\r\n", "*2\r\n$1\r\na\r\n$1\r\n2\r\n"}, NULL},
+    {CLASS_ALL_OK, {"+OK\r\n", "+OK\r\n"}, "+OK\r\n"},
+    {CLASS_ALL_OK, {"+OK\r\n", "-BUSY x\r\n"}, "-BUSY x\r\n"},
+    {CLASS_ONE_OK, {"-NOTBUSY x\r\n", "+OK\r\n", "-ERR y\r\n"}, "+OK\r\n"},
+    {CLASS_ONE_OK, {"-NOTBUSY x\r\n", "-UNKILLABLE y\r\n"}, "-UNKILLABLE y\r\n"},
+    {CLASS_ONE_OK, {"-NOTBUSY x\r\n", "-NOTBUSY x\r\n"}, "-NOTBUSY x\r\n"},
+    {CLASS_PICK, {"$-1\r\n", "$1\r\na\r\n", "$-1\r\n"}, "$1\r\na\r\n"},
+    {CLASS_PICK, {"$-1\r\n", "$-1\r\n"}, "$-1\r\n"},
+    {CLASS_PICK, {"$-1\r\n", "*0\r\n"}, NULL},
+    {CLASS_PICK, {"$-1\r\n", "-ERR x\r\n"}, "-ERR x\r\n"},
+};
+
+static void test_policies(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(policy_cases); i++) {
+        const struct policy_case *p = &policy_cases[i];
+        struct part_reply parts[3];
+        uint32_t count = 0;
+        for (; count < 3 && p->replies[count] != NULL; count++)
+            parts[count] = (struct part_reply){.bytes = span_str(p->replies[count]),
+                                               .error = p->replies[count][0] == '-'};
+        expect_join(p->join, parts, count, NULL, 0,
+                    p->joined == NULL ? SPAN("") : span_str(p->joined),
+                    p->joined == NULL ? 1 : none);
+    }
+}
+
+/* What a client sees of the cursor `mine` of server `server` of `servers`; "": no cursor. */
+static void expect_cursor(const char *mine, uint32_t server, uint32_t servers, const char *shown)
+{
+    char reply[96];
+    char want[96];
+    snprintf(reply, sizeof(reply), "*2\r\n$%zu\r\n%s\r\n*1\r\n$1\r\na\r\n", strlen(mine), mine);
+    snprintf(want, sizeof(want), "*2\r\n$%zu\r\n%s\r\n*1\r\n$1\r\na\r\n", strlen(shown), shown);
+    const struct part_reply part = {.bytes = span_str(reply), .server = server, .servers = servers};
+    bool good = shown[0] != '\0';
+    expect_join(CLASS_SCAN, &part, 1, NULL, 0, good ? span_str(want) : SPAN(""), good ? none : 0);
+    uint32_t next = 99;
+    uint64_t cursor = 99;
+    if (!good || strcmp(shown, "0") == 0)
+        return;
+    assert_true(split_cursor(span_str(shown), servers, &next, &cursor));
+    bool over = strcmp(mine, "0") == 0;
+    assert_int_equal(next, over ? server + 1 : server);
+    assert_int_equal(cursor, over ? 0 : strtoull(mine, NULL, 10));
+}
+
+static void test_cursors(void **state)
+{
+    (void)state;
+    expect_cursor("0", 0, 3, "1");
+    expect_cursor("0", 1, 3, "2");
+    expect_cursor("0", 2, 3, "0");
+    expect_cursor("17", 0, 3, "51");
+    expect_cursor("17", 2, 3, "53");
+    expect_cursor("6148914691236517204", 2, 3, "18446744073709551614");
+    /* It does not fit: an error, and no element is lost in silence. */
+    expect_cursor("18446744073709551615", 1, 3, "");
+    expect_cursor("x", 1, 3, "");
+    expect_cursor("", 1, 3, "");
+    const struct part_reply null = REPLY("*2\r\n$-1\r\n*0\r\n");
+    expect_join(CLASS_SCAN, &null, 1, NULL, 0, SPAN(""), 0);
+    const struct part_reply alone = REPLY("*1\r\n$1\r\n0\r\n");
+    expect_join(CLASS_SCAN, &alone, 1, NULL, 0, SPAN(""), 0);
+    uint32_t server;
+    uint64_t cursor;
+    assert_false(split_cursor(SPAN("18446744073709551616"), 3, &server, &cursor));
+    assert_false(split_cursor(SPAN("-1"), 3, &server, &cursor));
+    assert_false(split_cursor(SPAN(""), 3, &server, &cursor));
+}
+
 /* 1,000 keys over 100 servers: what each part replies comes from what it was asked. */
 static void test_many_parts(void **state)
 {
@@ -227,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_parts),       cmocka_unit_test(test_join_values),
         cmocka_unit_test(test_join_counts), cmocka_unit_test(test_join_ok),
         cmocka_unit_test(test_join_errors), cmocka_unit_test(test_many_parts),
+        cmocka_unit_test(test_policies),    cmocka_unit_test(test_cursors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

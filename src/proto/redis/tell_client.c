@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit tell_client answers CLIENT: what is the client's own is kept and told; what would need a server
+ * connection of its own is refused, unless it asks for what is so anyway. */
+#include "proto/redis/identity.h"
+#include "proto/redis/login.h"
+#include "proto/redis/number.h"
+#include "proto/redis/tell.h"
+
+static void ok(struct question *q)
+{
+    write_raw(q->w, SPAN("+OK\r\n"));
+}
+
+/* Sets a name that the client gave; `what` is how redis calls it. */
+static void set_name(struct question *q, enum identity_kind kind, struct span name,
+                     const char *what)
+{
+    if (name.len <= IDENTITY_MAX && !identity_valid(name))
+        write_text(q->w, "-ERR %s cannot contain spaces, newlines or special characters.\r\n",
+                   what);
+    else if (name.len > IDENTITY_MAX)
+        write_text(q->w, "-ERR %s can have %d bytes at most behind this proxy\r\n", what,
+                   IDENTITY_MAX);
+    else if (!identity_set(q->ses, kind, name))
+        q->w->failed = true;
+    else
+        ok(q);
+}
+
+static void set_info(struct question *q)
+{
+    if (question_is(q, 2, SPAN("lib-name"))) {
+        set_name(q, IDENTITY_LIB, question_word(q, 3), "lib-name");
+    } else if (question_is(q, 2, SPAN("lib-ver"))) {
+        set_name(q, IDENTITY_LIB_VERSION, question_word(q, 3), "lib-ver");
+    } else {
+        struct span s = question_word(q, 2);
+        write_text(q->w, "-ERR Unrecognized option '%.*s'\r\n",
+                   (int)(s.len < 128 && identity_valid(s) ? s.len : 0), s.ptr);
+    }
+}
+
+static void get_name(struct question *q)
+{
+    struct span name = identity_get(q->ses, IDENTITY_NAME);
+    if (name.len == 0)
+        write_null(q->w);
+    else
+        write_bulk(q->w, name);
+}
+
+/* The line that redis shows of a client; what the proxy does not count is 0. */
+static void show_client(struct question *q)
+{
+    const struct proto_facts *f = q->facts;
+    struct buf text = {0};
+    struct writer w = {.out = &text};
+    struct span name = identity_get(q->ses, IDENTITY_NAME);
+    struct span lib = identity_get(q->ses, IDENTITY_LIB);
+    struct span version = identity_get(q->ses, IDENTITY_LIB_VERSION);
+    struct span command = question_is(q, 1, SPAN("list")) ? SPAN("list") : SPAN("info");
+    struct span user = login_now(q->ses).user;
+    user = user.len > 0 ? user : SPAN("default");
+    write_text(&w, "id=%llu addr=%.*s laddr=%.*s fd=%d name=", (unsigned long long)f->client_id,
+               (int)f->client.len, f->client.ptr, (int)f->here.len, f->here.ptr, f->client_fd);
+    write_raw(&w, name);
+    write_text(&w,
+               " age=%llu idle=0 flags=N db=%u sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 "
+               "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 "
+               "events=r cmd=client|%.*s user=%.*s redir=-1 resp=%u lib-name=",
+               (unsigned long long)f->client_age, login_now(q->ses).db, (int)command.len,
+               command.ptr, (int)user.len, user.ptr, (unsigned)q->w->resp);
+    write_raw(&w, lib);
+    write_raw(&w, SPAN(" lib-ver="));
+    write_raw(&w, version);
+    write_raw(&w, SPAN("\n"));
+    write_verbatim(q->w, buf_span(&text));
+    q->w->failed = q->w->failed || w.failed;
+    buf_free(&text);
+}
+
+/* What is ON or OFF: `same` is what it is anyway, and `other` can't be had. */
+static void only(struct question *q, struct span same, struct span other, struct span third)
+{
+    if (question_is(q, 2, same))
+        ok(q);
+    else if (question_is(q, 2, other) || (third.len > 0 && question_is(q, 2, third)))
+        write_raw(q->w, SPAN("-ERR this is not supported by this proxy: clients share the "
+                             "connections to the servers\r\n"));
+    else
+        write_raw(q->w, SPAN("-ERR syntax error\r\n"));
+}
+
+static void no_evict(struct question *q)
+{
+    if (question_is(q, 2, SPAN("on")) || question_is(q, 2, SPAN("off")))
+        ok(q);
+    else
+        write_raw(q->w, SPAN("-ERR syntax error\r\n"));
+}
+
+static void unblock(struct question *q)
+{
+    int64_t id = 0;
+    bool reason = q->v->args->count == 3 || question_is(q, 3, SPAN("timeout")) ||
+                  question_is(q, 3, SPAN("error"));
+    if (!reason || q->v->args->count > 4)
+        write_raw(q->w, SPAN("-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n"));
+    else if (!number_read(question_word(q, 2), &id))
+        write_raw(q->w, SPAN("-ERR value is not an integer or out of range\r\n"));
+    else
+        write_integer(q->w, 0);
+}
+
+static void tracking_info(struct question *q)
+{
+    write_map(q->w, 3);
+    write_bulk(q->w, SPAN("flags"));
+    write_set(q->w, 1);
+    write_bulk(q->w, SPAN("off"));
+    write_bulk(q->w, SPAN("redirect"));
+    write_integer(q->w, -1);
+    write_bulk(q->w, SPAN("prefixes"));
+    write_array(q->w, 0);
+}
+
+static void caching(struct question *q)
+{
+    write_raw(q->w,
+              SPAN("-ERR CLIENT CACHING can be called only when the client is in tracking mode "
+                   "with OPTIN or OPTOUT mode enabled\r\n"));
+}
+
+static void ask_id(struct question *q)
+{
+    write_integer(q->w, (int64_t)q->facts->client_id);
+}
+
+void tell_client(struct question *q, enum command_class class)
+{
+    switch (class) {
+    case CLASS_CLIENT_ID:
+        ask_id(q);
+        break;
+    case CLASS_CLIENT_GETNAME:
+        get_name(q);
+        break;
+    case CLASS_CLIENT_SETNAME:
+        set_name(q, IDENTITY_NAME, question_word(q, 2), "Client names");
+        break;
+    case CLASS_CLIENT_SETINFO:
+        set_info(q);
+        break;
+    case CLASS_CLIENT_INFO:
+    case CLASS_CLIENT_LIST:
+        show_client(q);
+        break;
+    case CLASS_CLIENT_NO_EVICT:
+        no_evict(q);
+        break;
+    case CLASS_CLIENT_NO_TOUCH:
+    case CLASS_CLIENT_TRACKING:
+        only(q, SPAN("off"), SPAN("on"), SPAN(""));
+        break;
+    case CLASS_CLIENT_REPLY:
+        only(q, SPAN("on"), SPAN("off"), SPAN("skip"));
+        break;
+    case CLASS_CLIENT_UNBLOCK:
+        unblock(q);
+        break;
+    case CLASS_CLIENT_CACHING:
+        caching(q);
+        break;
+    case CLASS_CLIENT_GETREDIR:
+        write_integer(q->w, -1);
+        break;
+    case CLASS_CLIENT_TRACKINGINFO:
+        tracking_info(q);
+        break;
+    case CLASS_CLIENT_CAPA:
+    case CLASS_CLIENT_UNPAUSE:
+        ok(q);
+        break;
+    default:
+        never("a command that tell() does not know");
+    }
+}

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Redis commands that concern every server of a pool, and those that the proxy answers itself."""
+
+import harness
+import pytest
+import redis
+
+KEYS = {"redis": True, "hash": "murmur", "hash_tag": "{}"}
+
+
+class Pool:
+    def __init__(self, redis_servers, cashew, count=3, **keys):
+        self.servers = redis_servers(count)
+        self.port = harness.free_port()
+        self.proxy = cashew(harness.pool("p", self.port, self.servers, **{**KEYS, **keys}))
+        self.client = redis.Redis(port=self.port)
+        self.raw = harness.Raw(self.port)
+
+    def ask(self, *words):
+        return self.raw.send(harness.resp(*words)).recv_reply()
+
+
+@pytest.fixture
+def pool(redis_servers, cashew):
+    return Pool(redis_servers, cashew, allow_flush=True)
+
+
+def fill(pool, count):
+    with pool.client.pipeline(transaction=False) as pipe:
+        for i in range(count):
+            pipe.set("key:%d" % i, i)
+        pipe.execute()
+    return {b"key:%d" % i for i in range(count)}
+
+
+def test_counts_and_names_of_all_keys(pool):
+    keys = fill(pool, 3000)
+    sizes = [s.client().dbsize() for s in pool.servers]
+    assert min(sizes) > 0 and pool.client.dbsize() == sum(sizes) == 3000
+    assert set(pool.client.keys()) == keys and len(pool.client.keys("key:29*")) == 111
+    assert pool.client.randomkey() in keys
+    assert len({pool.client.randomkey() for _ in range(200)}) > 50
+
+
+@pytest.mark.parametrize("count", [1, 10, 1000, 10000])
+def test_scan_finds_every_key_once_over(pool, count):
+    keys = fill(pool, 2000)
+    found = list(pool.client.scan_iter(count=count))
+    assert set(found) == keys and len(found) < 2100
+    pool.client.xadd("stream", {"f": "v"})
+    assert list(pool.client.scan_iter(_type="stream", count=count)) == [b"stream"]
+    assert len(set(pool.client.scan_iter(match="key:1?", count=count))) == 10
+
+
+def test_scan_while_keys_come_and_go(pool):
+    keys = fill(pool, 500)
+    found, cursor = set(), None
+    for turn in range(100000):
+        if cursor == 0:
+            break
+        cursor, some = pool.client.scan(cursor or 0, count=20)
+        found |= set(some)
+        pool.client.mset({"other:%d:%d" % (turn, i): i for i in range(20)})
+        pool.client.delete(*["other:%d:%d" % (turn - 1, i) for i in range(15)])
+    assert cursor == 0 and keys <= found
+
+
+def test_bad_cursors(pool):
+    for cursor in ("x", "-1", "", "18446744073709551616", "1 "):
+        assert pool.ask("SCAN", cursor) == b"-ERR invalid cursor\r\n"
+    # It is past the end of every table: no server knows it, yet it is one.
+    assert pool.ask("SCAN", "18446744073709551615").startswith(b"*2\r\n")
+    assert pool.ask("SCAN", 0, "COUNT", 0) == b"-ERR syntax error\r\n"
+    assert pool.ask("SCAN") == b"-ERR wrong number of arguments for 'scan' command\r\n"
+
+
+def test_a_dead_server_is_an_error_and_is_never_skipped(pool):
+    fill(pool, 300)
+    pool.servers[1].stop()
+    for request in (["DBSIZE"], ["KEYS", "*"], ["RANDOMKEY"], ["SCRIPT", "LOAD", "return 1"],
+                    ["FLUSHALL"]):
+        assert pool.ask(*request).startswith(b"-ERR "), request
+    with pytest.raises(redis.ResponseError):
+        list(pool.client.scan_iter(count=1000))
+    assert pool.ask("PING") == b"+PONG\r\n"
+    # What needs no server is answered all the same: clients can connect.
+    assert pool.ask("CLIENT", "ID").startswith(b":") and pool.ask("INFO").startswith(b"$")
+
+
+def test_flush_only_where_it_is_allowed(pool, redis_servers, cashew):
+    fill(pool, 100)
+    assert pool.ask("FLUSHDB", "SYNC") == b"+OK\r\n" and pool.client.dbsize() == 0
+    fill(pool, 100)
+    assert pool.ask("FLUSHALL") == b"+OK\r\n"
+    assert [s.client().dbsize() for s in pool.servers] == [0, 0, 0]
+    for count in (1, 2):
+        other = Pool(redis_servers, cashew, count)
+        fill(other, 10)
+        for command in ("FLUSHALL", "FLUSHDB"):
+            reply = other.ask(command)
+            assert reply.startswith(b"-ERR command '" + command.lower().encode())
+            assert b"`allow_flush`" in reply
+        assert other.client.dbsize() == 10
+
+
+def test_scripts_are_on_all_servers(pool):
+    sha = pool.client.script_load("return redis.call('get', KEYS[1])")
+    pool.client.mset({"k%d" % i: i for i in range(20)})
+    assert [pool.client.evalsha(sha, 1, "k%d" % i) for i in range(20)] == [
+        b"%d" % i for i in range(20)]
+    assert pool.client.script_exists(sha, "0" * 40) == [True, False]
+    pool.servers[2].client().script_flush()
+    assert pool.client.script_exists(sha) == [False]
+    assert pool.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
+    assert pool.servers[0].client().script_exists(sha) == [False]
+    assert pool.ask("SCRIPT", "KILL").startswith(b"-NOTBUSY")
+
+
+def test_functions_are_on_all_servers(pool):
+    code = "#!lua name=mine\nredis.register_function('f', function(k, a) return a[1] end)"
+    assert pool.ask("FUNCTION", "LOAD", code) == b"$4\r\nmine\r\n"
+    for i in range(10):
+        assert pool.client.fcall("f", 1, "k%d" % i, "x") == b"x"
+    assert b"mine" in pool.ask("FUNCTION", "LIST")
+    assert pool.ask("FUNCTION", "LOAD", code).startswith(b"-ERR Library 'mine' already exists")
+    assert pool.ask("FUNCTION", "DELETE", "mine") == b"+OK\r\n"
+    assert pool.ask("FUNCTION", "KILL").startswith(b"-NOTBUSY")
+
+
+def test_streams_of_several_servers(pool):
+    names = ["s%d" % i for i in range(8)]
+    for name in names:
+        pool.client.xadd(name, {"of": name}, id="1-1")
+        pool.client.xgroup_create(name, "g", 0)
+    got = pool.client.xread({name: 0 for name in [*names, "none"]}, count=1)
+    assert sorted(n for n, _ in got) == sorted(n.encode() for n in names)
+    assert all(entries == [(b"1-1", {b"of": name})] for name, entries in got)
+    got = pool.client.xreadgroup("g", "me", {name: ">" for name in names})
+    assert len(got) == 8
+    assert pool.ask("XREAD", "STREAMS", *names, *["9-9"] * 8) == b"*-1\r\n"
+    assert pool.ask("XREADGROUP", "GROUP", "no", "me", "STREAMS", *names,
+                    *[">"] * 8).startswith(b"-NOGROUP")
+
+
+def test_channels_are_where_their_name_is(pool):
+    sub = [s.client().pubsub() for s in pool.servers]
+    for s in sub:
+        s.subscribe("news", "other")
+        for _ in range(2):
+            assert s.get_message(timeout=5)["type"] == "subscribe"
+    assert pool.client.publish("news", "x") == 1
+    assert pool.client.pubsub_numsub("news", "other") == [(b"news", 3), (b"other", 3)]
+    assert pool.client.pubsub_numpat() == 0
+    assert sorted(pool.client.pubsub_channels())[:2] == [b"news", b"news"]
+
+
+def test_what_changes_servers_must_be_allowed(pool):
+    for request in ("CONFIG SET maxmemory 1", "CONFIG RESETSTAT", "BGSAVE", "BGREWRITEAOF",
+                    "ACL SETUSER x on", "ACL DELUSER x"):
+        reply = pool.ask(*request.split())
+        assert reply.startswith(b"-ERR command '") and b"`commands`" in reply, request
+    assert pool.servers[0].client().config_get("maxmemory") == {"maxmemory": "0"}
+
+
+def test_ids_and_addresses_are_the_clients_own(pool):
+    one, two = harness.Raw(pool.port), harness.Raw(pool.port)
+    ids = [int(c.send(harness.resp("CLIENT", "ID")).recv_reply()[1:]) for c in (one, two)]
+    assert ids[0] != ids[1] and min(ids) > 0
+    info = pool.client.client_info()
+    assert info["addr"].startswith("127.0.0.1:") and info["laddr"] == "127.0.0.1:%d" % pool.port
+    pool.client.client_setname("me")
+    one.close()
+    two.close()
+
+
+def test_name_and_reset(pool):
+    assert pool.ask("HELLO", 2, "SETNAME", "me").startswith(b"*14\r\n")
+    assert pool.ask("CLIENT", "GETNAME") == b"$2\r\nme\r\n"
+    assert pool.ask("SELECT", 5) == b"+OK\r\n" and pool.ask("SET", "k", "v") == b"+OK\r\n"
+    assert b" db=5 " in pool.ask("CLIENT", "INFO")
+    assert pool.ask("RESET") == b"+RESET\r\n"
+    assert b" db=0 " in pool.ask("CLIENT", "INFO") and pool.ask("GET", "k") == b"$-1\r\n"
+    assert pool.ask("CLIENT", "GETNAME") == b"$-1\r\n"
+    assert pool.ask("RESET") == b"+RESET\r\n"
+
+
+def test_reset_asks_for_the_password_again(redis_servers, cashew):
+    port, servers = harness.free_port(), redis_servers(2, args=["--requirepass", "sesame"])
+    cashew(harness.pool("p", port, servers, **KEYS, redis_auth="sesame"))
+    with harness.Raw(port) as raw:
+        ask = lambda *words: raw.send(harness.resp(*words)).recv_reply()
+        for before in (["AUTH", "sesame"], ["AUTH", "sesame"], ["SELECT", 3]):
+            ask("AUTH", "sesame")
+            assert ask(*before) == b"+OK\r\n" and ask("GET", "a") == b"$-1\r\n"
+            assert ask("RESET") == b"+RESET\r\n"
+            assert ask("GET", "a").startswith(b"-NOAUTH")
+
+
+def test_redis_py_finds_what_it_asks_for(pool):
+    info = pool.client.info()
+    assert info["role"] == "master" and info["connected_clients"] >= 1
+    assert info["redis_mode"] == "standalone" and info["cluster_enabled"] == 0
+    assert info["cashew_version"] and info["server0"]["name"]
+    assert pool.client.config_get("maxmemory*")["maxmemory"] == "0"
+    assert pool.client.config_get("cashew.hash") == {"cashew.hash": "murmur"}
+    assert pool.client.command_count() > 200
+    assert pool.client.time()[0] > 1500000000
+    with pytest.raises(redis.ResponseError, match="cluster support disabled"):
+        pool.client.execute_command("CLUSTER", "INFO")
