@@ -10,7 +10,8 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)\'|[(),]|[^\s(),"\']+')
 WORDS = {"RESTART": "at a restart"}
 TYPES = {"ENDPOINT": "address", "SERVERS": "list", "BOOL": "true or false", "NUMBER": "number",
          "SIZE": "size", "WORKERS": "number", "TEXT": "text", "TAG": "two characters", "LOOP": "name",
-         "HASH": "name", "DIST": "name"}
+         "HASH": "name", "DIST": "name",
+         "ON_EJECT": "name", "SHARE": "number or percentage"}
 
 
 def rows(name):
@@ -71,7 +72,10 @@ def allowed(kind, low, high, unit):
         auto = "auto, or a " if kind == "WORKERS" else ""
         letters = ", or with k, m or g: KiB, MiB, GiB" if kind == "SIZE" else ""
         return f"{auto}{TYPES[kind]}, {low} to {high}" + (f" {unit}" if unit else "") + letters
-    tables = {"HASH": "hashes.def", "DIST": "dists.def", "LOOP": "loops.def"}
+    if kind == "SHARE":
+        return f"{low} to {high}" + (f" {unit}" if unit else "") + ", or 0% to 100%"
+    tables = {"HASH": "hashes.def", "DIST": "dists.def", "LOOP": "loops.def",
+              "ON_EJECT": "on_ejects.def"}
     if kind in tables:
         return "one of " + ", ".join(args[0] for _, args in rows(tables[kind]))
     return TYPES[kind]

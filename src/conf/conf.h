@@ -26,6 +26,19 @@ struct conf_server {
     uint32_t weight;
 };
 
+/** A number of things, or a share of all of them. */
+struct conf_share {
+    int64_t number;
+    bool percent; /* `number` is one of 0 to 100 */
+};
+
+/** What becomes of the keys of an ejected server. */
+enum on_eject {
+#define ON_EJECT(name, symbol, text) ON_EJECT_##symbol,
+#include "on_ejects.def"
+#undef ON_EJECT
+};
+
 /* The members that rows of pool_keys.def and global_keys.def stand for, by type. */
 #define CONF_MEMBER_ENDPOINT(name) struct conf_endpoint name;
 #define CONF_MEMBER_SERVERS(name)                                                                  \
@@ -42,6 +55,8 @@ struct conf_server {
 #define CONF_MEMBER_LOOP(name) char *name; /* a name of loops.def */
 #define CONF_MEMBER_HASH(name) int name;   /* index in hashes.def */
 #define CONF_MEMBER_DIST(name) int name;   /* index in dists.def */
+#define CONF_MEMBER_ON_EJECT(name) int name; /* index in on_ejects.def */
+#define CONF_MEMBER_SHARE(name) struct conf_share name;
 
 /** A pool: one member for each row of pool_keys.def. */
 struct conf_pool {

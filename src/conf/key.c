@@ -19,6 +19,11 @@ static const char *const dist_names[] = {
 #include "dists.def"
 #undef DIST
 };
+static const char *const on_eject_names[] = {
+#define ON_EJECT(name, symbol, text) name,
+#include "on_ejects.def"
+#undef ON_EJECT
+};
 static const char *const loop_names[] = {
 #define LOOP(name, text) name,
 #include "loops.def"
@@ -72,6 +77,8 @@ static struct choice choice_of(enum key_type type)
         return (struct choice){"a hash", hash_names, ARRAY_LEN(hash_names)};
     case KEY_DIST:
         return (struct choice){"a distribution", dist_names, ARRAY_LEN(dist_names)};
+    case KEY_ON_EJECT:
+        return (struct choice){"what becomes of keys", on_eject_names, ARRAY_LEN(on_eject_names)};
     case KEY_LOOP:
         return (struct choice){"a way to talk to the kernel", loop_names, ARRAY_LEN(loop_names)};
     default:
@@ -137,6 +144,23 @@ static bool number_read(const struct key *key, struct span text, int64_t *out, s
                    key->type == KEY_WORKERS ? "auto, or " : "", key->min, key->max,
                    key->unit == NULL ? "" : " ", key->unit == NULL ? "" : key->unit,
                    key->type == KEY_SIZE ? ", with k, m or g for KiB, MiB or GiB" : "");
+}
+
+static bool share_read(const struct key *key, struct span text, struct conf_share *out,
+                       struct why *why)
+{
+    char shown[SHOWN];
+    struct conf_share share = {.percent = text.ptr[text.len - 1] == '%'};
+    struct span digits = span_of(text.ptr, share.percent ? text.len - 1 : text.len);
+    uint64_t number;
+
+    if (span_u64(digits, share.percent ? 100 : (uint64_t)key->max, &number)) {
+        share.number = (int64_t)number;
+        *out = share;
+        return true;
+    }
+    return why_not(why, "'%s' is no number for '%s' (allowed: 0 to %" PRId64 ", or 0%% to 100%%)",
+                   why_show(text, shown), key->name, key->max);
 }
 
 static bool text_set(struct span text, char **member, struct why *why)
@@ -217,8 +241,11 @@ bool key_set(const struct key *key, struct span text, void *object, struct why *
         return tag_set(text, member, why);
     case KEY_LOOP:
         return choose(KEY_LOOP, text, why) >= 0 && text_set(text, member, why);
+    case KEY_SHARE:
+        return share_read(key, text, member, why);
     case KEY_HASH:
     case KEY_DIST:
+    case KEY_ON_EJECT:
         return index_set(key->type, text, member, why);
     case KEY_SERVERS:
         break;
@@ -281,8 +308,12 @@ bool key_copy(const struct key *key, void *to, const void *from)
     case KEY_WORKERS:
         memcpy(target, source, sizeof(int64_t));
         return true;
+    case KEY_SHARE:
+        memcpy(target, source, sizeof(struct conf_share));
+        return true;
     case KEY_HASH:
     case KEY_DIST:
+    case KEY_ON_EJECT:
         memcpy(target, source, sizeof(int));
         return true;
     case KEY_ENDPOINT:
@@ -338,8 +369,13 @@ const char *key_show(const struct key *key, const void *object, char *text, size
     case KEY_LOOP:
         show_text(key, *(char *const *)member, text, size);
         break;
+    case KEY_SHARE:
+        snprintf(text, size, "%" PRId64 "%s", ((const struct conf_share *)member)->number,
+                 ((const struct conf_share *)member)->percent ? "%" : "");
+        break;
     case KEY_HASH:
     case KEY_DIST:
+    case KEY_ON_EJECT:
         snprintf(text, size, "%s", choice_of(key->type).names[*(const int *)member]);
         break;
     }
@@ -354,6 +390,8 @@ void key_write_allowed(const struct key *key, const char *before, FILE *out)
         fprintf(out, "%s%" PRId64 " to %" PRId64, before, key->min, key->max);
     if (key->type == KEY_WORKERS)
         fprintf(out, "%sauto, %" PRId64 " to %" PRId64, before, key->min, key->max);
+    if (key->type == KEY_SHARE)
+        fprintf(out, "%s0 to %" PRId64 ", 0%% to 100%%", before, key->max);
     for (size_t i = 0; i < c.count; i++)
         fprintf(out, "%s%s", i == 0 ? before : ", ", c.names[i]);
 }
@@ -371,6 +409,8 @@ const char *key_type_name(enum key_type type)
         return "number";
     case KEY_SIZE:
         return "size";
+    case KEY_SHARE:
+        return "number or percentage";
     case KEY_WORKERS:
         return "number or auto";
     case KEY_TEXT:
@@ -380,6 +420,7 @@ const char *key_type_name(enum key_type type)
     case KEY_LOOP:
     case KEY_HASH:
     case KEY_DIST:
+    case KEY_ON_EJECT:
         return "name";
     }
     never("unknown type of a key");

@@ -26,6 +26,8 @@ enum key_type {
     KEY_LOOP,
     KEY_HASH,
     KEY_DIST,
+    KEY_ON_EJECT,
+    KEY_SHARE, /* a number, or one with % */
 };
 
 struct key {

@@ -240,6 +240,13 @@ struct proto {
     uint32_t (*handshake)(const struct proto_login *login, struct buf *out, uint8_t *expect);
     /** Was reply number `i` of the handshake (its first bytes, cut to a bound) a success? */
     bool (*handshake_ok)(uint32_t i, struct span reply);
+
+    /** Appends a request that asks a server whether it is alive, and what its reply is to be read as. False if memory
+     * is out. */
+    bool (*probe)(struct buf *out, uint8_t *expect);
+    /** Does this reply to it (its first bytes, cut to a bound) say that the server can serve? One that is still loading
+     * its data can't. */
+    bool (*alive)(struct span reply);
 };
 
 extern const struct proto proto_redis;

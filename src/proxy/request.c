@@ -234,6 +234,7 @@ static void answer_cross(struct client *c, const struct request_view *v)
 
 uint32_t request_keyless(struct upstream *up)
 {
+    upstream_begin(up);
     return upstream_route(up, KEYLESS, INTENT_READ);
 }
 
@@ -245,6 +246,7 @@ static uint32_t choose(struct upstream *up, const struct request_view *v, bool *
     *cross = false;
     if (count == 0)
         return request_keyless(up);
+    upstream_begin(up);
     uint32_t server = upstream_route(up, request_key(v, 0), intent);
     if (count < 2 || !upstream_sharded(up))
         return server;

@@ -64,6 +64,7 @@ uint32_t split_route(struct client *c, const struct request_view *v, bool *memor
     for (uint32_t i = 0; i < up->pool->server_count; i++)
         px->part_index[i] = UINT32_MAX;
     uint32_t parts = 0;
+    upstream_begin(up);
     for (uint32_t i = 0; i < keys; i++) {
         uint32_t server = upstream_route(up, request_key(v, i), request_intent(v));
         if (server == SERVER_NONE)

@@ -128,7 +128,7 @@ static bool spread_open(struct spread *s)
     s->pool = pool_new(s->conf, 0);
     if (s->pool == NULL)
         return false;
-    s->version = pool_ring(s->pool, 0);
+    s->version = pool_ring(s->pool);
     if (s->version == NULL)
         return false;
     s->runs = calloc(runs_most(s), sizeof(*s->runs));

@@ -49,6 +49,7 @@ struct server_conn {
     uint8_t handshake_len;
     char handshake_text[HANDSHAKE_KEEP];
 
+    bool apart;        /* of the proxy's own: conn_slot.apart */
     bool connected;    /* counted as an open connection */
     bool looking;      /* a look-up is under way */
     bool streaming;    /* the stream is open: its `closed` will come */

@@ -207,6 +207,8 @@ static void give_up(struct server_conn *sc, uint64_t timeout, struct span reason
 void conn_expire(struct server_conn *sc, uint64_t timeout)
 {
     char reason[REASON_TEXT];
+    if (sc->apart)
+        return; /* its owner has a clock of its own */
     /* After a failed send what was queued is dropped, and the end of the turn ends the connection:
      * there is nothing to move, and that reason is the truer one. */
     if (sc->stream.err != 0)

@@ -6,28 +6,23 @@
 #include "base/log.h"
 #include "upstream/topology.h"
 
-static bool auto_eject(const struct pool *p)
-{
-    return p->conf->auto_eject_hosts;
-}
-
 static struct ring_version *ring_version_new(struct pool *p, uint64_t number)
 {
-    struct ring_version *v = calloc(1, sizeof(*v));
+    struct ring_version *v =
+        calloc(1, sizeof(*v) + (size_t)p->server_count * sizeof(v->ejected[0]));
     if (v == NULL)
         return NULL;
+    bool any = false;
     atomic_init(&v->refs, 1);
     v->number = number;
-    v->retry_at = UINT64_MAX;
     for (uint32_t i = 0; i < p->server_count; i++) {
-        if (p->live[i])
-            v->live++;
-        else if (p->servers[i].retry_at < v->retry_at)
-            v->retry_at = p->servers[i].retry_at;
+        v->ejected[i] = !p->live[i];
+        v->live += p->live[i];
+        any = any || p->ringed[i];
     }
-    if (v->live == 0)
+    if (!any)
         return v;
-    v->ring = ring_source_build(p->source, p->live);
+    v->ring = ring_source_build(p->source, p->ringed);
     if (v->ring == NULL) {
         free(v);
         return NULL;
@@ -49,7 +44,6 @@ static bool publish(struct pool *p)
 {
     uint64_t number = p->ring == NULL ? 1 : p->ring->number + 1;
     struct ring_version *v = ring_version_new(p, number);
-    p->stale = v == NULL;
     if (v == NULL) {
         log_error("pool '%s': no memory for a new ring", p->conf->name);
         return false;
@@ -60,12 +54,31 @@ static bool publish(struct pool *p)
     return true;
 }
 
+/* A key that is anywhere belongs to nobody who could be away. */
+bool pool_moves_keys(const struct pool *p)
+{
+    return p->conf->on_eject == ON_EJECT_rehash || p->conf->distribution == DIST_random;
+}
+
+/* Puts a server on the ring or off it. False if memory is out: nothing has changed. */
+static bool set_live(struct pool *p, uint32_t server, bool live)
+{
+    p->live[server] = live;
+    p->ringed[server] = live || !pool_moves_keys(p);
+    if (publish(p))
+        return true;
+    p->live[server] = !live;
+    p->ringed[server] = !live || !pool_moves_keys(p);
+    return false;
+}
+
 static bool server_init(struct pool *p, uint32_t i)
 {
     struct server *s = &p->servers[i];
     s->conf = &p->conf->servers[i];
     const struct conf_endpoint *at = &s->conf->at;
     p->live[i] = true;
+    p->ringed[i] = true;
     if (at->path != NULL) {
         s->literal = true;
         return addr_unix(&s->addr, at->path);
@@ -92,8 +105,9 @@ static bool pool_fill(struct pool *p)
 {
     p->servers = calloc(p->server_count, sizeof(*p->servers));
     p->live = calloc(p->server_count, sizeof(*p->live));
+    p->ringed = calloc(p->server_count, sizeof(*p->ringed));
     p->source = make_source(p->conf);
-    if (p->servers == NULL || p->live == NULL || p->source == NULL)
+    if (p->servers == NULL || p->live == NULL || p->ringed == NULL || p->source == NULL)
         return false;
     for (uint32_t i = 0; i < p->server_count; i++)
         if (!server_init(p, i))
@@ -136,61 +150,68 @@ void pool_free(struct pool *p)
     free(p->servers);
     ring_source_free(p->source);
     free(p->live);
+    free(p->ringed);
     free(p);
 }
 
-/* Takes every ejected server back whose time has come. */
-static bool readmit(struct pool *p, uint64_t now)
-{
-    bool changed = false;
-    for (uint32_t i = 0; i < p->server_count; i++) {
-        if (p->live[i] || p->servers[i].retry_at > now)
-            continue;
-        p->live[i] = true;
-        changed = true;
-        log_warn("pool '%s': server '%s' is back on the ring", p->conf->name,
-                 p->servers[i].conf->name);
-    }
-    return changed;
-}
-
-struct ring_version *pool_ring(struct pool *p, uint64_t now)
+struct ring_version *pool_ring(struct pool *p)
 {
     pthread_mutex_lock(&p->mutex);
-    bool good = true;
-    if (p->ring->retry_at <= now && (readmit(p, now) || p->stale))
-        good = publish(p);
-    struct ring_version *v = good ? p->ring : NULL;
-    if (v != NULL)
-        atomic_fetch_add(&v->refs, 1);
+    struct ring_version *v = p->ring;
+    atomic_fetch_add(&v->refs, 1);
     pthread_mutex_unlock(&p->mutex);
     return v;
 }
 
-/* When memory is out the server stays, and its next failure tries again. */
-static bool eject(struct pool *p, uint32_t server, uint64_t now)
+/* How many servers are never ejected: a share of them is rounded up. */
+static uint64_t min_live(const struct pool *p)
 {
-    p->live[server] = false;
-    p->servers[server].retry_at = now + (uint64_t)p->conf->server_retry_timeout;
-    p->live[server] = !publish(p);
-    if (p->live[server])
+    struct conf_share least = p->conf->min_live;
+    if (!least.percent)
+        return (uint64_t)least.number;
+    return ((uint64_t)p->server_count * (uint64_t)least.number + 99) / 100;
+}
+
+/* Takes the server off the ring after `failures` failures, if that is enough of them and it may be
+ * missed. When memory is out it stays, and its next failure tries again. */
+static bool eject(struct pool *p, uint32_t server, uint32_t failures, const char *what)
+{
+    const struct conf_pool *conf = p->conf;
+    uint64_t limit = (uint64_t)conf->server_failure_limit;
+    if (!conf->auto_eject_hosts || failures < limit)
         return false;
-    atomic_store(&p->servers[server].failures, 0);
+    if (p->ring->live <= min_live(p)) {
+        if (failures == limit || failures == 1)
+            log_warn("pool '%s': server '%s' is not ejected after %u failures%s: %u of %u servers "
+                     "are on the ring (min_live)",
+                     conf->name, p->servers[server].conf->name, failures, what, p->ring->live,
+                     p->server_count);
+        return false;
+    }
+    if (!set_live(p, server, false))
+        return false;
+    log_warn("pool '%s': server '%s' is ejected for %lld ms after %u failures%s", conf->name,
+             p->servers[server].conf->name, (long long)conf->server_retry_timeout, failures, what);
     return true;
 }
 
-bool pool_server_failed(struct pool *p, uint32_t server, uint64_t now)
+static void forget(struct server *s)
+{
+    atomic_store(&s->failures, 0);
+    s->check_failures = 0;
+}
+
+/* What fails while it is ejected says nothing new. */
+bool pool_server_failed(struct pool *p, uint32_t server)
 {
     struct server *s = &p->servers[server];
     bool ejected = false;
     pthread_mutex_lock(&p->mutex);
-    uint32_t failures = atomic_fetch_add(&s->failures, 1) + 1;
-    if (auto_eject(p) && p->live[server] && failures >= (uint64_t)p->conf->server_failure_limit) {
-        ejected = eject(p, server, now);
+    if (p->live[server]) {
+        uint32_t failures = atomic_fetch_add(&s->failures, 1) + 1;
+        ejected = eject(p, server, failures, "");
         if (ejected)
-            log_warn("pool '%s': server '%s' is ejected for %lld ms after %u failures",
-                     p->conf->name, s->conf->name, (long long)p->conf->server_retry_timeout,
-                     failures);
+            forget(s);
     }
     pthread_mutex_unlock(&p->mutex);
     return ejected;
@@ -204,4 +225,53 @@ void pool_server_succeeded(struct pool *p, uint32_t server)
     pthread_mutex_lock(&p->mutex);
     atomic_store(&s->failures, 0);
     pthread_mutex_unlock(&p->mutex);
+}
+
+bool pool_check_failed(struct pool *p, uint32_t server, struct span reason)
+{
+    struct server *s = &p->servers[server];
+    bool ejected = false;
+    pthread_mutex_lock(&p->mutex);
+    if (p->live[server]) {
+        if (s->check_failures == 0)
+            log_warn("pool '%s': server '%s' fails its health check: %.*s", p->conf->name,
+                     s->conf->name, (int)reason.len, reason.ptr);
+        s->check_failures++;
+        ejected = eject(p, server, s->check_failures, " of its health check");
+        if (ejected)
+            forget(s);
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return ejected;
+}
+
+void pool_check_passed(struct pool *p, uint32_t server)
+{
+    struct server *s = &p->servers[server];
+    pthread_mutex_lock(&p->mutex);
+    if (s->check_failures > 0)
+        log_warn("pool '%s': server '%s' passes its health check again, after %u failures",
+                 p->conf->name, s->conf->name, s->check_failures);
+    s->check_failures = 0;
+    pthread_mutex_unlock(&p->mutex);
+}
+
+bool pool_server_ejected(struct pool *p, uint32_t server)
+{
+    pthread_mutex_lock(&p->mutex);
+    bool ejected = !p->live[server];
+    pthread_mutex_unlock(&p->mutex);
+    return ejected;
+}
+
+bool pool_server_back(struct pool *p, uint32_t server)
+{
+    pthread_mutex_lock(&p->mutex);
+    must(!p->live[server]);
+    bool good = set_live(p, server, true);
+    if (good)
+        log_warn("pool '%s': server '%s' is back on the ring", p->conf->name,
+                 p->servers[server].conf->name);
+    pthread_mutex_unlock(&p->mutex);
+    return good;
 }

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "upstream/conn.h"
@@ -48,7 +47,7 @@ static void slot_rest(struct server_conn *sc, struct conn_slot *slot)
 {
     struct upstream *up = up_of(sc);
     const struct conf_pool *conf = pool_of(sc)->conf;
-    if (conf->auto_eject_hosts)
+    if (conf->auto_eject_hosts || sc->apart)
         return;
     uint64_t wait = slot->backoff;
     slot->backoff =
@@ -60,20 +59,11 @@ static void slot_rest(struct server_conn *sc, struct conn_slot *slot)
     slot->retry_at = loop_now(up->loop) + wait;
 }
 
-static uint64_t wall_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 void conn_count_failure(struct server_conn *sc)
 {
     struct upstream *up = up_of(sc);
-    if (!pool_server_failed(up->pool, sc->server->index, loop_now(up->loop)))
-        return;
-    stat_add(&up->stats->server_ejects, 1);
-    stat_set(&sc->server->stats->server_ejected_at, wall_us());
+    if (!sc->apart && pool_server_failed(up->pool, sc->server->index))
+        upstream_ejected(up, sc->server->index);
 }
 
 static void count_end(struct server_conn *sc, enum end end)
@@ -114,7 +104,8 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
         snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
         slot_rest(sc, slot);
     }
-    if (end == END_ERROR || end == END_CONNECT || sc->part_count > 0)
+    bool failed = end == END_ERROR || end == END_CONNECT || sc->part_count > 0;
+    if (failed && !sc->apart)
         log_warn("pool '%s': connection to server ended with %u requests on it: %s",
                  pool_of(sc)->conf->name, sc->part_count, reason);
     else
@@ -163,14 +154,20 @@ void server_conns_retire(struct profile *p)
     LIST_FOREACH_SAFE (node, &p->up->all) {
         struct server_conn *sc = server_conn_of_all(node);
         if (sc->profile == p && sc->part_count == 0)
-            server_conn_stop(sc);
+            server_conn_stop(sc, "");
     }
 }
 
-void server_conn_stop(struct server_conn *sc)
+void server_conn_stop(struct server_conn *sc, const char *reason)
+{
+    conn_end(sc, END_STOP, reason);
+}
+
+void server_conn_shut_down(struct server_conn *sc)
 {
     char reason[REASON_TEXT];
-    snprintf(reason, sizeof(reason), "Connection refused (shutting down)");
+    snprintf(reason, sizeof(reason), "Connection refused (server '%s': shutting down)",
+             server_name(sc));
     conn_end(sc, END_STOP, reason);
 }
 
@@ -290,7 +287,8 @@ static struct server_conn *open_failed(struct server_conn *sc, struct conn_slot 
 {
     snprintf(slot->reason, sizeof(slot->reason), "%s (server '%s')", conn_error_text(err),
              server_name(sc));
-    log_warn("pool '%s': can't connect: %s", pool_of(sc)->conf->name, slot->reason);
+    if (!sc->apart)
+        log_warn("pool '%s': can't connect: %s", pool_of(sc)->conf->name, slot->reason);
     count_end(sc, END_CONNECT);
     slot_rest(sc, slot);
     free(sc);
@@ -307,6 +305,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     }
     sc->server = server;
     sc->profile = slot->profile;
+    sc->apart = slot->apart;
     list_init(&sc->parts);
     list_init(&sc->waiting);
     list_init(&sc->all);

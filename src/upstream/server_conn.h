@@ -51,8 +51,11 @@ bool server_conn_busy(const struct server_conn *sc);
 struct server_conn *server_conn_of_waiting(struct list *node);
 struct server_conn *server_conn_of_all(struct list *node);
 
-/** Closes it; every part left fails. */
-void server_conn_stop(struct server_conn *sc);
+/** Closes it, by our own wish: every part left fails, with this reason. */
+void server_conn_stop(struct server_conn *sc, const char *reason);
+
+/** ... because the process ends. */
+void server_conn_shut_down(struct server_conn *sc);
 
 /** Closes the connections of a profile on which nobody waits any more. */
 void server_conns_retire(struct profile *p);

@@ -24,6 +24,9 @@ struct topology {
     const char *name;
     /** Begins to route for this worker. False if memory is out. */
     bool (*start)(struct upstream *up);
+    /** What is in force now is what route() goes by until the next call: one request's keys see one
+     * ring. */
+    void (*begin)(struct upstream *up);
     /** The server for a key; SERVER_NONE if none can serve it now. */
     uint32_t (*route)(struct upstream *up, struct span key, enum intent intent);
     /** Must keys that one request names be on one server? */

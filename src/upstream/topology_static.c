@@ -3,10 +3,24 @@
 #include "upstream/topology.h"
 #include "upstream/upstream.h"
 
+/* Marks the servers whose keys get an error. Who waits in the line of one goes on, to that error. */
+static void mark_out(struct upstream *up)
+{
+    const struct pool *p = up->pool;
+    if (pool_moves_keys(p))
+        return;
+    for (uint32_t i = 0; i < p->server_count; i++) {
+        up->slots[i].out = up->ring->ejected[i];
+        if (up->slots[i].out)
+            upstream_release_all(up, i);
+    }
+}
+
 static bool static_start(struct upstream *up)
 {
-    up->ring = pool_ring(up->pool, loop_now(up->loop));
-    return up->ring != NULL;
+    up->ring = pool_ring(up->pool);
+    mark_out(up);
+    return true;
 }
 
 static void static_stop(struct upstream *up)
@@ -15,14 +29,14 @@ static void static_stop(struct upstream *up)
     up->ring = NULL;
 }
 
-/* When memory is out the old ring stays in use. */
-static void take_ring(struct upstream *up)
+static void static_begin(struct upstream *up)
 {
-    struct ring_version *v = pool_ring(up->pool, loop_now(up->loop));
-    if (v == NULL)
+    uint64_t number = atomic_load_explicit(&up->pool->ring_number, memory_order_relaxed);
+    if (number == up->ring->number)
         return;
     ring_release(up->ring);
-    up->ring = v;
+    up->ring = pool_ring(up->pool);
+    mark_out(up);
 }
 
 /* With one server every key is on it; with random distribution a key is anywhere. */
@@ -35,10 +49,7 @@ static uint32_t static_route(struct upstream *up, struct span key, enum intent i
 {
     const struct pool *p = up->pool;
     (void)intent; /* one server holds a key, for reads and writes */
-    uint64_t number = atomic_load_explicit(&p->ring_number, memory_order_relaxed);
-    if (number != up->ring->number || up->ring->retry_at <= loop_now(up->loop))
-        take_ring(up);
-    if (up->ring->live == 0)
+    if (up->ring->ring == NULL)
         return SERVER_NONE;
     if (p->server_count == 1)
         return 0;
@@ -50,6 +61,7 @@ static uint32_t static_route(struct upstream *up, struct span key, enum intent i
 const struct topology topology_static = {
     .name = "static",
     .start = static_start,
+    .begin = static_begin,
     .route = static_route,
     .sharded = static_sharded,
     .stop = static_stop,

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "upstream/conn_late.h"
+#include "upstream/probe.h"
 #include "upstream/server_conn.h"
 
 /* How often heads of FIFOs are looked at, ms: the precision of timeouts. */
@@ -66,6 +67,16 @@ static bool slots_init(struct upstream *up, struct stats *stats, unsigned worker
     return true;
 }
 
+/* One worker looks after servers without traffic, not each. */
+static bool probes_init(struct upstream *up, unsigned worker)
+{
+    bool checks = worker == 0 && up->pool->conf->health_check_interval > 0;
+    up->probes = calloc(up->pool->server_count, sizeof(*up->probes));
+    for (uint32_t i = 0; up->probes != NULL && i < up->pool->server_count; i++)
+        probe_init(&up->probes[i], &up->slots[i], checks);
+    return up->probes != NULL;
+}
+
 struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats *stats,
                               unsigned worker)
 {
@@ -81,18 +92,29 @@ struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats
     list_init(&up->waiting);
     list_init(&up->lines);
     timer_init(&up->tick, on_tick);
-    if (!profile_begin(up) || !pool->topology->start(up) || !slots_init(up, stats, worker)) {
+    if (!profile_begin(up) || !slots_init(up, stats, worker) || !probes_init(up, worker) ||
+        !pool->topology->start(up)) {
         upstream_free(up);
         return NULL;
     }
     return up;
 }
 
+static void stop_probes(struct upstream *up)
+{
+    for (uint32_t i = 0; up->probes != NULL && i < up->pool->server_count; i++)
+        probe_stop(&up->probes[i]);
+}
+
 void upstream_free(struct upstream *up)
 {
     must(upstream_idle(up));
     timer_stop(up->loop, &up->tick);
+    stop_probes(up);
     up->pool->topology->stop(up);
+    for (uint32_t i = 0; up->probes != NULL && i < up->pool->server_count; i++)
+        probe_free(&up->probes[i]);
+    free(up->probes);
     timer_stop(up->loop, &up->sweep);
     profiles_free(up);
     free(up->slots);
@@ -131,6 +153,11 @@ bool upstream_sharded(const struct upstream *up)
     return up->pool->topology->sharded(up);
 }
 
+void upstream_begin(struct upstream *up)
+{
+    up->pool->topology->begin(up);
+}
+
 uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent)
 {
     return up->pool->topology->route(up, key, intent);
@@ -142,26 +169,43 @@ void upstream_no_server(struct upstream *up)
              "Connection refused (all servers of pool '%s' are ejected)", up->pool->conf->name);
 }
 
-/* The connection for a part, opened if there is none; NULL sets up->reason. */
-static struct server_conn *conn_for(struct upstream *up, uint32_t server, const struct lane *lane)
+static const char *server_name(const struct upstream *up, uint32_t server)
 {
-    struct conn_slot *slot = slot_for(up, server, lane);
-    if (slot->conn != NULL)
-        return slot->conn;
+    return up->pool->servers[server].conf->name;
+}
+
+/* Opens a connection, if that may be tried now; NULL sets up->reason. */
+static struct server_conn *open_conn(struct server_slot *server, struct conn_slot *slot)
+{
+    struct upstream *up = server->up;
     struct server_conn *sc = NULL;
-    if (up->stopping)
-        snprintf(slot->reason, sizeof(slot->reason), "Connection refused (shutting down)");
-    else if (loop_now(up->loop) >= slot->retry_at)
-        sc = server_conn_open(&up->slots[server], slot);
+    const char *why = up->stopping ? "shutting down" : "it is ejected";
+    if (up->stopping || (server->out && !slot->apart)) {
+        snprintf(up->reason, sizeof(up->reason), "Connection refused (server '%s': %s)",
+                 server_name(up, server->index), why);
+        return NULL;
+    }
+    if (loop_now(up->loop) >= slot->retry_at)
+        sc = server_conn_open(server, slot);
     if (sc == NULL)
         snprintf(up->reason, sizeof(up->reason), "%s", slot->reason);
     return sc;
 }
 
+/* The connection for a part of a client's, opened if there is none; NULL sets up->reason. */
+static struct server_conn *conn_for(struct upstream *up, uint32_t server, const struct lane *lane)
+{
+    struct conn_slot *slot = slot_for(up, server, lane);
+    if (slot->conn != NULL && !up->slots[server].out)
+        return slot->conn;
+    return open_conn(&up->slots[server], slot);
+}
+
 bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane)
 {
     const struct conn_slot *slot = slot_for(up, server, lane);
-    return slot->conn != NULL && (server_conn_busy(slot->conn) || !list_empty(&slot->line));
+    return slot->conn != NULL && !up->slots[server].out &&
+           (server_conn_busy(slot->conn) || !list_empty(&slot->line));
 }
 
 void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w)
@@ -180,7 +224,7 @@ void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane
 void upstream_late(struct upstream *up, uint32_t server)
 {
     snprintf(up->reason, sizeof(up->reason), "Connection timed out (server '%s' is busy, %lld ms)",
-             up->pool->servers[server].conf->name, (long long)up->pool->conf->timeout);
+             server_name(up, server), (long long)up->pool->conf->timeout);
 }
 
 void upstream_release(struct conn_slot *slot)
@@ -195,34 +239,60 @@ void upstream_release(struct conn_slot *slot)
     }
 }
 
-static bool no_memory(struct upstream *up)
+void upstream_release_all(struct upstream *up, uint32_t server)
 {
-    snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
-    return false;
+    uint32_t each = conns_per_server(up);
+    LIST_FOREACH (node, &up->profiles) {
+        const struct profile *p = container_of(node, struct profile, link);
+        for (uint32_t k = 0; k < each; k++)
+            upstream_release(&p->slots[(size_t)server * each + k]);
+    }
+}
+
+/* What server_conn_push() says of a part, for its owner. */
+static bool pushed(struct upstream *up, uint32_t server, bool good)
+{
+    if (good)
+        watch(up);
+    else
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (server '%s')",
+                 server_name(up, server));
+    return good;
 }
 
 bool upstream_send(struct upstream *up, uint32_t server, const struct lane *lane, struct part *part,
                    struct span wire)
 {
     struct server_conn *sc = conn_for(up, server, lane);
-    if (sc == NULL)
-        return false;
-    if (!server_conn_push(sc, part, wire))
-        return no_memory(up);
-    watch(up);
-    return true;
+    return sc != NULL && pushed(up, server, server_conn_push(sc, part, wire));
+}
+
+bool upstream_send_on(struct server_slot *server, struct conn_slot *slot, struct part *part,
+                      struct span wire)
+{
+    struct server_conn *sc = slot->conn != NULL ? slot->conn : open_conn(server, slot);
+    return sc != NULL && pushed(server->up, server->index, server_conn_push(sc, part, wire));
 }
 
 bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *lane,
                        struct part *part, struct buf *wire)
 {
     struct server_conn *sc = conn_for(up, server, lane);
-    if (sc == NULL)
-        return false;
-    if (!server_conn_push_buf(sc, part, wire))
-        return no_memory(up);
-    watch(up);
-    return true;
+    return sc != NULL && pushed(up, server, server_conn_push_buf(sc, part, wire));
+}
+
+static uint64_t wall_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+void upstream_ejected(struct upstream *up, uint32_t server)
+{
+    stat_add(&up->stats->server_ejects, 1);
+    stat_set(&up->slots[server].stats->server_ejected_at, wall_us());
+    probe_away(&up->probes[server]);
 }
 
 void upstream_stop(struct upstream *up)
@@ -230,8 +300,9 @@ void upstream_stop(struct upstream *up)
     up->stopping = true;
     timer_stop(up->loop, &up->tick);
     timer_stop(up->loop, &up->sweep);
+    stop_probes(up);
     LIST_FOREACH_SAFE (node, &up->all) {
-        server_conn_stop(server_conn_of_all(node));
+        server_conn_shut_down(server_conn_of_all(node));
     }
 }
 

@@ -23,6 +23,7 @@
 #include "upstream/topology.h"
 
 struct server_conn;
+struct probe;
 
 /* Reasons are texts for clients, cut to this. */
 enum { REASON_TEXT = 256 };
@@ -48,6 +49,7 @@ struct conn_slot {
     char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
     struct list line;         /* waiters, the longest waiting first */
     struct list lined;        /* in upstream.lines while the line is not empty */
+    bool apart; /* not for clients: what fails is for its owner to judge, not one more failure */
 };
 
 /** A server as one worker sees it. */
@@ -55,6 +57,7 @@ struct server_slot {
     struct upstream *up;
     uint32_t index; /* in the pool */
     struct server_stats *stats;
+    bool out; /* ejected, and its keys are nowhere else: requests fail at once */
 };
 
 struct upstream {
@@ -64,6 +67,7 @@ struct upstream {
     struct pool_stats *stats;
     struct worker_stats *worker_stats;
     struct server_slot *slots;
+    struct probe *probes;  /* one for each server */
     struct profile *plain; /* the pool's own */
     struct list profiles;  /* all, that one included */
     uint32_t profile_count;
@@ -83,6 +87,9 @@ must_check struct upstream *upstream_new(struct pool *pool, struct loop *loop, s
 
 /** Opens every connection now instead of with its first request. Failures are only logged. */
 void upstream_preconnect(struct upstream *up);
+
+/** Before the keys of one request are routed: they then see one state of the pool. */
+void upstream_begin(struct upstream *up);
 
 /** The server for a key, by the pool's topology; SERVER_NONE if none can serve it now. */
 uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent);
@@ -104,6 +111,9 @@ void upstream_late(struct upstream *up, uint32_t server);
 /** Lets everybody in the slot's line go on. */
 void upstream_release(struct conn_slot *slot);
 
+/** ... in those of all connections of clients to this server. */
+void upstream_release_all(struct upstream *up, uint32_t server);
+
 /** Queues the request `wire` for `server` and its part at the end of the connection's FIFO. `lane`
  * says which of the connections to it. `part->on` and `part->expect` are set by the caller. False: it was not queued, and `up->reason` says why. No
  * callback comes from inside the call. */
@@ -113,6 +123,13 @@ must_check bool upstream_send(struct upstream *up, uint32_t server, const struct
 /** As upstream_send(), of a buffer that is linked, not copied, and is empty afterwards. */
 must_check bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *lane,
                                   struct part *part, struct buf *wire);
+
+/** As upstream_send(), on the connection of this slot, which may be one of the proxy's own. */
+must_check bool upstream_send_on(struct server_slot *server, struct conn_slot *slot,
+                                 struct part *part, struct span wire);
+
+/** This worker's report of a failure ejected the server: counts it, and sees to its return. */
+void upstream_ejected(struct upstream *up, uint32_t server);
 
 /** Sets up->reason when upstream_route() found no server. */
 void upstream_no_server(struct upstream *up);

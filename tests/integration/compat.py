@@ -75,11 +75,13 @@ def side(ending, name, servers, args=(), **keys):
     return Side(name, proxy(ending, name, harness.pool("p", port, servers, **keys), args), port)
 
 
-def both(ending, servers, story, args=(), **keys):
-    """Lets each proxy live through `story(side)`; returns what the stories gave, theirs first."""
+def both(ending, servers, story, args=(), ours=None, **keys):
+    """Lets each proxy live through `story(side)`; returns what the stories gave, theirs first. `ours` are keys that
+    only cashew gets."""
     told = []
     for name in ("nutcracker", "cashew"):
-        one = side(ending, name, servers, args, **keys)
+        more = ours if ours and name == "cashew" else {}
+        one = side(ending, name, servers, args, **keys, **more)
         told.append(story(one))
         one.proxy.kill() if name == "nutcracker" else one.proxy.stop()
     return told
@@ -87,7 +89,7 @@ def both(ending, servers, story, args=(), **keys):
 
 def numbers(stats):
     """The counters that both have, without the moments in time."""
-    ours = {"client_refused", "client_overflow"}
+    ours = {"client_refused", "client_overflow", "ejected", "probes", "probe_failures"}
     return {name: numbers(value) if isinstance(value, dict) else value
             for name, value in stats.items() if name not in ours and name != "server_ejected_at"}
 

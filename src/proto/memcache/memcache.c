@@ -21,7 +21,13 @@ static bool error_line(struct buf *out, struct span reason)
     static const struct span before = {"SERVER_ERROR ", 13};
     if (!buf_reserve(out, before.len + reason.len + 2))
         return false;
-    return buf_append(out, before) && buf_append(out, reason) && buf_append(out, SPAN("\r\n"));
+    (void)!buf_append(out, before);
+    /* A name in it must not end the line early. */
+    for (size_t i = 0; i < reason.len; i++) {
+        char c = reason.ptr[i];
+        out->data[out->tail++] = (c == '\r' || c == '\n') ? ' ' : c;
+    }
+    return buf_append(out, SPAN("\r\n"));
 }
 
 /* No command of memcached needs its keys on one server; a get is split. */
@@ -47,6 +53,17 @@ static bool handshake_ok(uint32_t i, struct span reply)
     return false;
 }
 
+static bool probe(struct buf *out, uint8_t *expect)
+{
+    *expect = EXPECT_VERSION;
+    return buf_append(out, SPAN("version\r\n"));
+}
+
+static bool alive(struct span reply)
+{
+    return reply.len >= 8 && memcmp(reply.ptr, "VERSION ", 8) == 0;
+}
+
 const struct proto proto_memcache = {
     .name = "memcache",
     .parse_request = memcache_parse_request,
@@ -60,4 +77,6 @@ const struct proto proto_memcache = {
     .error_cross = error_cross,
     .handshake = handshake,
     .handshake_ok = handshake_ok,
+    .probe = probe,
+    .alive = alive,
 };

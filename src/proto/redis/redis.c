@@ -94,6 +94,27 @@ static bool handshake_ok(uint32_t i, struct span reply)
     return told || (reply.len >= 3 && memcmp(reply.ptr, "+OK", 3) == 0);
 }
 
+static bool probe(struct buf *out, uint8_t *expect)
+{
+    *expect = 0;
+    return buf_append(out, SPAN("*1\r\n$4\r\nPING\r\n"));
+}
+
+/* An error says that somebody is there; but these are from servers that have nothing to say yet, or
+ * nothing right now. Any other one, such as that PING is not allowed, leaves the server as useful as
+ * it is without ejection. */
+static bool alive(struct span reply)
+{
+    static const struct span not_now[] = {
+        {"-LOADING", 8}, {"-MASTERDOWN", 11}, {"-BUSY ", 6}, {"-CLUSTERDOWN", 12}};
+    if (reply.len == 0 || (reply.ptr[0] != '+' && reply.ptr[0] != '-'))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(not_now); i++)
+        if (reply.len >= not_now[i].len && memcmp(reply.ptr, not_now[i].ptr, not_now[i].len) == 0)
+            return false;
+    return true;
+}
+
 const struct proto proto_redis = {
     .name = "redis",
     .parse_request = redis_request_parse,
@@ -108,4 +129,6 @@ const struct proto proto_redis = {
     .error_cross = error_cross,
     .handshake = handshake,
     .handshake_ok = handshake_ok,
+    .probe = probe,
+    .alive = alive,
 };

@@ -378,6 +378,13 @@ static const struct {
     {POOL("  max_request_size: 0k\n"), "f:3:21: error: '0k' is out of range for "},
     {POOL("  timeout: 4k\n"), "f:3:12: error: '4k' is not a number for "},
     /* other values */
+    {POOL("  min_live: half\n"), "f:3:13: error: 'half' is no number for 'min_live' (allowed: 0 to "
+                                 "2147483647, or 0% to 100%)\n"},
+    {POOL("  min_live: 101%\n"), "f:3:13: error: '101%' is no number for 'min_live'"},
+    {POOL("  min_live: '%'\n"), "f:3:13: error: '%' is no number for 'min_live'"},
+    {POOL("  min_live: -1\n"), "f:3:13: error: '-1' is no number for 'min_live'"},
+    {POOL("  on_eject: fial\n"), "f:3:13: error: 'fial' is not what becomes of keys (did you mean "
+                                 "'fail'? allowed: rehash, fail)\n"},
     {POOL("  hash_tag: '{'\n"), "f:3:13: error: '{' is not a hash tag (allowed: two characters, "
                                 "such as \"{}\")\n"},
     {POOL("  hash_tag: {}\n"), "f:3:3: error: 'hash_tag' takes one value (put text with brackets "

@@ -96,6 +96,10 @@ static void redis_value(struct buf *out, struct span key)
 
 static void redis_answer(struct fake *f, struct buf *out, const struct span *words, size_t count)
 {
+    if (is(words[0], "PING")) {
+        put_text(out, f->deaf ? "" : f->ping == NULL ? "+PONG\r\n" : f->ping);
+        return;
+    }
     static const char *const counting[] = {"DEL", "UNLINK", "TOUCH", "EXISTS"};
     if (is(words[0], "AUTH") || is(words[0], "SELECT")) {
         const char *answer = is(words[0], "AUTH") ? f->auth : f->select;
@@ -250,7 +254,9 @@ static void on_bytes(struct sim_peer *p, void *context)
                                   : read_memcache(in, words, &count);
         if (used == 0)
             break;
-        bool hand = f->redis && (is(words[0], "AUTH") || is(words[0], "SELECT"));
+        bool ping = f->redis && is(words[0], "PING");
+        bool hand = f->redis && (is(words[0], "AUTH") || is(words[0], "SELECT") || ping);
+        f->pings += ping;
         f->requests += !hand;
         put(hand ? &f->handshake : &f->log, span_of(in.ptr, used));
         if (f->redis)
