@@ -85,6 +85,9 @@ class Bench:
                 "--measure", self.options.measure,
                 *[part for target in targets for part in ("--target", target)],
                 *[part for pid in watched for part in ("--watch", pid)]), len(pids)))
+            if proxy:
+                row["memory"] = (proxy.memory("VmHWM") - proxy.fresh) / scenario.clients
+                row["busy"] = proxy.busy_threads()
         except (run.Failure, OSError, subprocess.SubprocessError, ValueError) as error:
             row["error"] = str(error)
         finally:
@@ -176,7 +179,7 @@ def pick_scenarios(words):
 def pick_candidates(options, binary):
     everyone = [candidates.Candidate("direct", "", "")]
     everyone += candidates.peers(say)
-    everyone.append(candidates.cashew(binary, options.workers, options.io))
+    everyone += candidates.cashew(binary, options.workers.split(","), options.io.split(","))
     for word in options.add:
         name, _, command = word.partition("=")
         if not name or not command or name in [c.name for c in everyone]:
@@ -196,8 +199,10 @@ def parse(arguments=None):
                         "(a pool as twemproxy reads it), {conf0} (without timeout), {stats}, {log} "
                         "and {template:FILE} are filled in")
     parser.add_argument("--only", metavar="NAMES", help="only these candidates")
-    parser.add_argument("--workers", help="of cashew")
-    parser.add_argument("--io", metavar="NAME", help="loop of cashew")
+    parser.add_argument("--workers", default="", metavar="LIST",
+                        help="numbers of workers; with 1,2 there are cashew and cashew-w2")
+    parser.add_argument("--io", default="", metavar="LIST",
+                        help="loops; with epoll,uring there are cashew and cashew-uring")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")

@@ -69,6 +69,7 @@ class Proxy:
         command = [self.fill(part) for part in shlex.split(candidate.command)]
         self.process = self.children.start(candidate.name, command, [port])
         self.pids = descendants(self.process.pid)
+        self.fresh = self.memory("VmRSS")
 
     def write(self, name, text):
         path = self.folder / name
@@ -84,6 +85,18 @@ class Proxy:
             source = Path(argument)
             return self.write(source.name + ".filled", self.fill(source.read_text()))
         return self.values.get(name, match.group(0))
+
+    def memory(self, name):
+        """VmRSS or VmHWM (the most that it ever was) of all its processes, bytes."""
+        found = [re.search(rf"^{name}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+                 for pid in self.pids]
+        return sum(int(match.group(1)) << 10 for match in found if match)
+
+    def busy_threads(self):
+        """How many of its threads used at least a tenth of what the busiest one used."""
+        used = [int(path.read_text().split()[0]) for pid in self.pids
+                for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return sum(10 * ns >= max(used) for ns in used)
 
     def stop(self):
         """Ends it; says what was wrong if it had ended before."""
@@ -118,8 +131,16 @@ def peers(say):
     return found
 
 
-def cashew(binary, workers, io):
-    """The build of this tree."""
-    flags = "".join([f" --workers={workers}" if workers else "", f" --io={io}" if io else ""])
-    command = f"{shlex.quote(str(binary))} -c {{conf}} -s {{stats}} -a {{host}} -o {{log}}{flags}"
-    return Candidate("cashew", command, first_line(binary, "-V") + flags)
+def cashew(binary, workers, loops):
+    """The build of this tree with each of the numbers of workers and each of the loops; the first
+    of these is called cashew, the others by what is different."""
+    found = []
+    for count in workers:
+        for io in loops:
+            name = "-".join(["cashew", *[f"w{count}"] * (count != workers[0]),
+                             *[io] * (io != loops[0])])
+            flags = (f" --workers={count}" if count else "") + (f" --io={io}" if io else "")
+            command = (f"{shlex.quote(str(binary))} -c {{conf}} -s {{stats}} -a {{host}} "
+                       f"-o {{log}}{flags}")
+            found.append(Candidate(name, command, first_line(binary, "-V") + flags))
+    return found

@@ -6,6 +6,9 @@ import math
 from statistics import median
 
 BASE = "nutcracker"
+RELAY = "haproxy"
+DIRECT = "direct"
+OURS = "cashew"
 COLOURS = ["#0b6e4f", "#b5651d", "#3b5b92", "#8a2b6f", "#5c5c5c", "#a38900"]
 
 
@@ -15,19 +18,19 @@ def spread(values):
     return (median(values), min(values), max(values)) if values else None
 
 
-def paired(runs, name, figure, upside):
-    """The ratios of a candidate to nutcracker, each within one repeat; above 1 is better."""
-    base = {run["repeat"]: run.get(figure) for run in runs if run["candidate"] == BASE}
-    ratios = []
-    for run in runs:
-        mine, other = run.get(figure), base.get(run["repeat"])
-        if run["candidate"] == name and mine and other:
-            ratios.append(mine / other if upside else other / mine)
-    return ratios
+def paired(runs, name, figure, base=BASE):
+    """The ratios of a candidate to another one, each within one repeat."""
+    others = {run["repeat"]: run.get(figure) for run in runs if run["candidate"] == base}
+    return [run[figure] / others[run["repeat"]] for run in runs
+            if run["candidate"] == name and run.get(figure) and others.get(run["repeat"])]
 
 
-FIGURES = ["cpu", "rps", "p50", "p99", "p999", "rss", "server_cpu", "others", "idle_rss",
-           "idle_cpu"]
+def inverse(ratios):
+    return [1 / ratio for ratio in ratios]
+
+
+FIGURES = ["cpu", "rps", "p50", "p99", "p999", "rss", "memory", "busy", "server_cpu", "others",
+           "idle_rss", "idle_cpu"]
 
 
 def summarise(runs, names):
@@ -38,8 +41,13 @@ def summarise(runs, names):
         row = {figure: spread([run.get(figure) for run in mine]) for figure in FIGURES}
         row["candidate"] = name
         row["errors"] = [run["error"] for run in mine if run.get("error")]
-        row["cpu_ratio"] = spread(paired(runs, name, "cpu", upside=False))
-        row["rps_ratio"] = spread(paired(runs, name, "rps", upside=True))
+        # Above 1 is better than nutcracker ...
+        row["cpu_ratio"] = spread(inverse(paired(runs, name, "cpu")))
+        row["rps_ratio"] = spread(paired(runs, name, "rps"))
+        # ... and these are plain shares: of what it gives without a proxy, and of what it costs.
+        row["rps_of_direct"] = spread(paired(runs, name, "rps", DIRECT))
+        row["cpu_of_relay"] = spread(paired(runs, name, "cpu", RELAY))
+        row["cpu_of_ours"] = spread(paired(runs, name, "cpu", OURS))
         rows.append(row)
     return rows
 
@@ -62,19 +70,25 @@ def middle(figure, unit=1.0):
     return "-" if figure is None else number(figure[0] / unit)
 
 
-HEAD = ["candidate", "CPU s/Mreq", "req/s", "p50/p99/p99.9 us", "RSS MiB", "CPU ratio",
+HEAD = ["candidate", "CPU s/Mreq", "req/s", "p50/p99/p99.9 us", "RSS MiB", "KiB/client",
+        "busy threads", "req/s : direct", "CPU : haproxy", "CPU : cashew", "CPU ratio",
         "throughput ratio"]
 IDLE_HEAD = ["candidate", "CPU us/connect", "connects/s", "p50/p99/p99.9 us", "RSS MiB",
-             "CPU ratio", "rate ratio", "RSS B/idle", "idle CPU %"]
+             "RSS B/idle", "idle CPU %", "CPU : cashew", "CPU ratio", "rate ratio"]
 
 
 def cells(row, idle):
     latency = "/".join(middle(row[name]) for name in ("p50", "p99", "p999"))
     line = [row["candidate"], ranged(row["cpu"]), middle(row["rps"]), latency,
-            middle(row["rss"], 1 << 20), ranged(row["cpu_ratio"]), ranged(row["rps_ratio"])]
+            middle(row["rss"], 1 << 20)]
     if idle:
-        line += [middle(row["idle_rss"]), middle(row["idle_cpu"])]
-    return line
+        line += [middle(row["idle_rss"]), middle(row["idle_cpu"]), ranged(row["cpu_of_ours"])]
+    else:
+        line += [middle(row["memory"], 1 << 10),
+                 "-" if row["busy"] is None else f"{row['busy'][0]:.0f}",
+                 ranged(row["rps_of_direct"]), ranged(row["cpu_of_relay"]),
+                 ranged(row["cpu_of_ours"])]
+    return line + [ranged(row["cpu_ratio"]), ranged(row["rps_ratio"])]
 
 
 def title(result):

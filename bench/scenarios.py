@@ -46,5 +46,6 @@ SCENARIOS = [
     Scenario("s8", "memcached, 50 clients, pipeline 1", memcache=True),
     Scenario("s8p", "memcached, pipeline 32", memcache=True, pipeline=32),
     Scenario("s8m", "memcached, get of 100 keys", memcache=True, **KEYS_100),
+    Scenario("w4", "four clients, pipeline 32", clients=4, pipeline=32),
     Scenario("s9", "20,000 requests a second, 50 clients", rate=20000),
 ]

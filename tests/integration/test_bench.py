@@ -137,3 +137,21 @@ def test_the_whole_benchmark_runs(tmp_path):
         assert cpu["cashew"][0] > 0 and cpu["direct"] is None
         assert scenario["name"] + ":" in files["markdown"].read_text()
     assert xml.etree.ElementTree.parse(files["plot"]).getroot().tag.endswith("svg")
+
+
+def test_workers_and_loops_are_compared(tmp_path):
+    """Each number of workers and each loop is a candidate, what it costs is related to the first
+    one, and with four clients no worker is idle."""
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        ["/usr/bin/python3", str(harness.ROOT / "bench" / "bench.py"), "--quick", "--repeats", "1",
+         "--scenario", "w4", "--workers", "1,2", "--io", "epoll", "--json", str(out)],
+        env={**os.environ, "CASHEW_BIN": str(BINARY)}, check=False, timeout=90, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    (scenario,) = json.loads(out.read_text())["scenarios"]
+    rows = {row["candidate"]: row for row in scenario["summary"]}
+    assert rows["cashew"]["cpu_of_ours"] == [1, 1, 1]
+    assert rows["cashew-w2"]["cpu_of_ours"][0] > 0
+    assert rows["cashew-w2"]["rps_of_direct"][0] > 0
+    assert [rows[name]["busy"][0] for name in ("cashew", "cashew-w2")] == [1, 2]
