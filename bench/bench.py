@@ -86,6 +86,7 @@ class Bench:
                 *[part for target in targets for part in ("--target", target)],
                 *[part for pid in watched for part in ("--watch", pid)]), len(pids)))
             if proxy:
+                proxy.check()
                 row["memory"] = (proxy.memory("VmHWM") - proxy.fresh) / scenario.clients
                 row["busy"] = proxy.busy_threads()
         except (run.Failure, OSError, subprocess.SubprocessError, ValueError) as error:

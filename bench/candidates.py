@@ -69,7 +69,7 @@ class Proxy:
         command = [self.fill(part) for part in shlex.split(candidate.command)]
         self.process = self.children.start(candidate.name, command, [port])
         self.pids = descendants(self.process.pid)
-        self.fresh = self.memory("VmRSS")
+        self.fresh, self.started = self.memory("VmRSS"), self.threads()
 
     def write(self, name, text):
         path = self.folder / name
@@ -86,16 +86,26 @@ class Proxy:
             return self.write(source.name + ".filled", self.fill(source.read_text()))
         return self.values.get(name, match.group(0))
 
+    def check(self):
+        """Fails if there are processes that were not watched."""
+        if set(descendants(self.process.pid)) - set(self.pids):
+            raise run.Failure("it starts processes for its clients, which can't be measured")
+
     def memory(self, name):
         """VmRSS or VmHWM (the most that it ever was) of all its processes, bytes."""
-        found = [re.search(rf"^{name}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
-                 for pid in self.pids]
+        found = [re.search(rf"^{name}:\s*(\d+) kB", path.read_text(), re.M)
+                 for pid in self.pids for path in Path(f"/proc/{pid}").glob("status")]
         return sum(int(match.group(1)) << 10 for match in found if match)
 
+    def threads(self):
+        """The CPU time of each of its threads so far, ns."""
+        return {path: int(path.read_text().split()[0]) for pid in self.pids
+                for path in Path(f"/proc/{pid}/task").glob("*/schedstat")}
+
     def busy_threads(self):
-        """How many of its threads used at least a tenth of what the busiest one used."""
-        used = [int(path.read_text().split()[0]) for pid in self.pids
-                for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        """How many of its threads used at least a tenth of what the busiest one used since it was
+        ready."""
+        used = [ns - self.started.get(path, 0) for path, ns in self.threads().items()]
         return sum(10 * ns >= max(used) for ns in used)
 
     def stop(self):
