@@ -191,7 +191,10 @@ static void report_recv(struct sim_peer *p)
     /* The bytes get memory of their own for the time of the call, so that a sanitizer sees who
      * keeps them. */
     char *lent = malloc(n);
-    must(lent != NULL);
+    if (lent == NULL) {
+        sim_peer_reset(p, -ENOMEM); /* as a kernel that has none: the connection is lost */
+        return;
+    }
     memcpy(lent, buf_span(&p->in).ptr, n);
     buf_consume(&p->in, n);
     p->sock->on->recv(p->sock, span_of(lent, n));
@@ -493,6 +496,8 @@ static ssize_t sim_send(struct sock *s, const struct iovec *iov, int count)
     ssize_t taken = err != 0 ? err : send_takes(p, total);
     if (taken <= 0)
         return taken;
+    if (!buf_reserve(&p->out, (size_t)taken))
+        return -ENOBUFS;
     size_t left = (size_t)taken;
     for (int i = 0; left > 0; i++) {
         size_t n = iov[i].iov_len < left ? iov[i].iov_len : left;

@@ -8,6 +8,9 @@
  * of this header may be made at any time, also from callbacks; what they cause is reported by a
  * later turn.
  *
+ * When memory is out, as a test may will it, what would be received resets the connection with -ENOMEM,
+ * and a send fails with -ENOBUFS.
+ *
  * The clock stands still unless sim_advance() moves it or a turn that may wait has nothing to do:
  * then it jumps to what is due next. When nothing at all can happen any more loop_run() returns. */
 #ifndef IO_SIM_H
