@@ -111,9 +111,16 @@ static uint64_t output_soft(const struct client *c)
     return (uint64_t)c->front->up->pool->conf->client_output_soft;
 }
 
+/* What the client would have to read before it may ask on. What the kernel has not refused leaves
+ * when the turn ends, and nobody would come back here for it. */
+static size_t unread(const struct client *c)
+{
+    return stream_blocked(&c->stream) ? backlog(c) : c->parked;
+}
+
 static bool may_read(const struct client *c)
 {
-    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && backlog(c) < output_soft(c) &&
+    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
            !list_linked(&c->waiter.link) && c->draining == 0 && !(c->alone && c->open > 0);
 }
 
@@ -122,7 +129,7 @@ static bool may_read(const struct client *c)
 static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        backlog(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0 &&
+        unread(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0 &&
         !(c->alone && c->open > 0))
         stream_resume(&c->stream);
 }

@@ -102,6 +102,17 @@ static void test_server_ends_while_clients_wait(void **state)
 }
 
 /* Requests behind a backlog go on; a client that lets it grow past the limit is closed. */
+/* Replies that are queued but not yet flushed fill the backlog when the server's line moves on: they leave at once, and
+ * the client must be read on. */
+static void test_small_output_soft(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  max_in_flight: 2\n  client_output_soft: 16\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    SEND(r, c, "GET k1\r\nGET k2\r\nGET k3\r\nGET k4\r\nGET k5\r\n");
+    EXPECT(r, c, "$4\r\n<k1>\r\n$4\r\n<k2>\r\n$4\r\n<k3>\r\n$4\r\n<k4>\r\n$4\r\n<k5>\r\n");
+}
+
 static void test_output_limit(void **state)
 {
     (void)state;
@@ -170,6 +181,7 @@ int main(void)
         TEST(test_waiter_that_leaves),
         TEST(test_waiter_times_out),
         TEST(test_server_ends_while_clients_wait),
+        TEST(test_small_output_soft),
         TEST(test_output_limit),
         TEST(test_single_reply_is_not_limited),
         TEST(test_request_size),
