@@ -540,6 +540,7 @@ static bool join_values(const struct part_reply *parts, uint32_t part_count,
 static bool join_errors(const struct part_reply *parts, uint32_t part_count,
                         struct chunk_pool *pool, struct chain *out, bool *any)
 {
+    struct span between = SPAN("; ");
     bool good = true;
     *any = false;
     for (uint32_t i = 0; good && i < part_count; i++) {
@@ -548,9 +549,12 @@ static bool join_errors(const struct part_reply *parts, uint32_t part_count,
         struct span line = parts[i].bytes;
         while (line.len > 0 && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == '\n'))
             line.len--;
-        /* An empty line: there was no memory for it. */
-        good = line.len > 0 && (!*any || chain_append(out, pool, SPAN("; "))) &&
+        /* An empty line: there was no memory for it. What follows a mere ERROR must not change the
+         * word. */
+        good = line.len > 0 && (!*any || chain_append(out, pool, between)) &&
                chain_append(out, pool, line);
+        if (!*any && span_eq(line, errors[0]))
+            between = SPAN(" ; ");
         *any = true;
     }
     return good;

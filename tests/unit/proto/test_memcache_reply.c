@@ -394,6 +394,14 @@ static void test_join_ok(void **state)
          0,
          JOIN_OK},
         /* There was no memory for the error line. */
+        /* A mere ERROR stays the word that clients know. */
+        {{REFUSED("ERROR\r\n"), FAILED("SERVER_ERROR b\r\n"), REFUSED("ERROR\r\n")},
+         3,
+         {0},
+         0,
+         "ERROR ; SERVER_ERROR b ; ERROR\r\n",
+         0,
+         JOIN_OK},
         {{GOOD("OK\r\n"), FAILED(""), GOOD("OK\r\n")}, 3, {0}, 0, NULL, UINT32_MAX, JOIN_OK},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
