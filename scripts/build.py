@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+COVERED = ["-fprofile-instr-generate", "-fcoverage-mapping"]
+
 # One row a build: folder, compiler, Meson options. build/ is what people run.
 BUILDS = {
     "release": ("build", None, {"buildtype": "release", "b_lto": "true", "tests": "false"}),
@@ -22,9 +24,14 @@ BUILDS = {
                                       "b_sanitize": "address,undefined", "b_lundef": "false"}),
     "thread": ("build-tsan", "gcc", {"buildtype": "debugoptimized", "debug_checks": "true",
                                      "b_sanitize": "thread", "b_lundef": "false"}),
+    "fuzz": ("build-fuzz", "clang", {"buildtype": "debugoptimized", "debug_checks": "true",
+                                     "fuzz": "true", "tests": "false", "b_lundef": "false",
+                                     "b_sanitize": "address,undefined"}),
+    "coverage": ("build-cov", "clang", {"buildtype": "debugoptimized",
+                                        "c_args": " ".join(COVERED), "c_link_args": COVERED[0]}),
 }
 DEFAULTS = {"werror": "false", "b_lto": "false", "b_sanitize": "none", "debug_checks": "false",
-            "tests": "true"}
+            "tests": "true", "fuzz": "false"}
 
 
 class BuildError(RuntimeError):
@@ -35,14 +42,20 @@ def folder(kind):
     return ROOT / BUILDS[kind][0]
 
 
+def _written(value):
+    """An option's value as it is given to Meson."""
+    if isinstance(value, list):
+        return " ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _configured(where):
     """The options of an existing build folder, or None."""
     try:
         options = json.loads((where / "meson-info" / "intro-buildoptions.json").read_text())
     except (OSError, ValueError):
         return None
-    return {o["name"]: str(o["value"]).lower() if isinstance(o["value"], bool)
-            else str(o["value"]) for o in options}
+    return {o["name"]: _written(o["value"]) for o in options}
 
 
 def _call(*command, env=None, quiet=False):
@@ -71,13 +84,13 @@ def configure(kind):
         raise BuildError(f"meson could not set up {where.name}")
 
 
-def build(kind):
-    """Brings one build up to date and returns the path of its cashew. Says nothing but what is
-    wrong."""
+def build(kind, *targets):
+    """Brings one build up to date, or only these targets of it, and returns the path of its
+    cashew. Says nothing but what is wrong."""
     configure(kind)
     where = folder(kind)
     jobs = [f"-j{os.environ['CASHEW_JOBS']}"] if os.environ.get("CASHEW_JOBS") else []
-    if not _call("ninja", "-C", where, *jobs, quiet=True):
+    if not _call("ninja", "-C", where, *jobs, *targets, quiet=True):
         raise BuildError(f"ninja failed in {where.name}")
     link = where / "nutcracker"
     if not link.is_symlink():

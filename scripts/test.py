@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import build
+import fuzz
 
 ROOT = build.ROOT
 CORES = 2  # what the tests are planned for; more would hide what is slow
@@ -221,6 +222,21 @@ def sanitized_integration(kind, env=None, **options):
                                                **(env or {})}, **options)
 
 
+def stage_fuzz():
+    """The corpus is played by the unit tests; here the fuzzer itself looks for more, for a short while."""
+    why = fuzz.missing()
+    if why:
+        return Count(skipped=[("fuzz targets under libFuzzer", why)])
+    count = Count()
+    for result in fuzz.short():
+        if result.found:
+            count.failed.append(f"fuzz/{result.target}: {result.found[0]}")
+            print(fuzz.tail(result))
+        else:
+            count.passed += 1
+    return count
+
+
 def stage_tsan():
     return sanitized_integration("thread", {"CASHEW_WORKERS": "2"}, tests=TSAN_TESTS)
 
@@ -272,6 +288,7 @@ STAGES = [
     ("integration", stage_integration, True, "real servers, epoll loop"),
     ("clang", stage_clang, True, "unit tests, clang -Werror"),
     ("asan", stage_asan, True, "unit tests under ASan and UBSan"),
+    ("fuzz", stage_fuzz, True, "a short run of each fuzz target"),
     ("tsan", stage_tsan, True, "some integration tests under TSan, 2 workers"),
     ("uring", stage_uring, False, "integration tests, io_uring loop"),
     ("release", stage_release, False, "integration tests of the optimised binary"),
