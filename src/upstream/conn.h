@@ -42,12 +42,15 @@ struct server_conn {
     struct chain held;   /* requests that came before READY */
     struct reply_parser parser;
     uint64_t drain_until; /* ms */
+    uint64_t ready_at;    /* ms: when requests began to flow */
+    struct timer attempt; /* connect_timeout */
 
     uint32_t handshake_left; /* replies to come */
     uint32_t handshake_at;   /* number of the one that is being read */
     uint8_t handshake_expect;
     uint8_t handshake_len;
-    char handshake_text[HANDSHAKE_KEEP];
+    uint32_t first_bytes; /* of the first request, if it was answered by that error */
+    char handshake_text[HANDSHAKE_KEEP]; /* later: the error that answered the first request */
 
     bool apart;        /* of the proxy's own: conn_slot.apart */
     bool connected;    /* counted as an open connection */
@@ -142,5 +145,11 @@ void conn_leave_slot(struct server_conn *sc);
 
 /** A failure of its server, for health. */
 void conn_count_failure(struct server_conn *sc);
+
+/* ---- late replies: conn_late.c ---- */
+
+/** The connection has ended, with this reason, and its server has not seen a byte of
+ * the last parts on it: these go to a fresh connection, once. */
+void conn_end_rescuing(struct server_conn *sc, enum end end, const char *reason);
 
 #endif

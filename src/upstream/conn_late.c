@@ -168,6 +168,7 @@ static void move_parts(struct server_slot *server, struct conn_slot *slot, struc
         struct part *p = part_of(parts->next);
         list_unlink(&p->link);
         p->start = sc->queued;
+        p->moved = true;
         sc->queued += p->bytes;
         conn_fifo_append(sc, p);
     }
@@ -190,7 +191,9 @@ static void give_up(struct server_conn *sc, uint64_t timeout, struct span reason
     conn_count_failure(sc);
     bool good = take_unsent(sc, &moved, &bytes) && expire_sent(sc, timeout, reason);
     if (good && sc->part_count > 0 && !keep_order(sc, &moved, &bytes)) {
-        conn_fail_parts(&moved, SPAN("Cannot allocate memory"));
+        char none[REASON_TEXT];
+        snprintf(none, sizeof(none), "%s (server '%s')", conn_error_text(ENOMEM), server_name(sc));
+        conn_fail_parts(&moved, span_str(none));
         good = false;
     }
     conn_leave_slot(sc);
@@ -222,4 +225,36 @@ void conn_expire(struct server_conn *sc, uint64_t timeout)
     }
     if (sc->due != &sc->parts && late(sc, part_of(sc->due), timeout))
         give_up(sc, timeout, span_str(reason));
+}
+
+/* The first part of which the kernel has no byte; NULL: there is none. */
+static struct part *first_unsent(const struct server_conn *sc)
+{
+    struct part *found = NULL;
+    uint64_t sent = user_sent(sc);
+    for (struct list *node = sc->parts.prev; node != &sc->parts; node = node->prev) {
+        if (part_of(node)->start < sent)
+            break;
+        found = part_of(node);
+    }
+    return found;
+}
+
+void conn_end_rescuing(struct server_conn *sc, enum end end, const char *reason)
+{
+    struct server_slot *server = sc->server;
+    struct conn_slot *slot = sc->slot;
+    const struct part *first = first_unsent(sc);
+    struct list moved;
+    struct chain bytes = {0};
+    uint64_t timeout = (uint64_t)pool_of(sc)->conf->timeout;
+    list_init(&moved);
+    /* Once only: a server may accept and close for ever. After a failed send the bytes are gone. */
+    bool rescue = first != NULL && !first->moved && sc->stream.err == 0 && !sc->apart;
+    if (rescue && !take_unsent(sc, &moved, &bytes))
+        rescue = false;
+    conn_end(sc, end, reason);
+    if (rescue)
+        move_parts(server, slot, &moved, &bytes, timeout == 0 ? UINT64_MAX : timeout,
+                   span_str(reason));
 }

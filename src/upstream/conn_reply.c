@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "upstream/conn_fifo.h"
 
 /* ---- the handshake ---- */
@@ -71,19 +72,41 @@ static size_t read_handshake(struct server_conn *sc, struct span in)
 
 /* ---- replies ---- */
 
+/* What nobody asked for is of use to whoever looks for the reason: redis and memcached say in this
+ * way that they have too many clients. */
+static size_t unasked(struct server_conn *sc, struct span in, const char *what)
+{
+    size_t len = 0;
+    while (len < in.len && len < HANDSHAKE_KEEP && in.ptr[len] != '\r' && in.ptr[len] != '\n')
+        len++;
+    log_warn("pool '%s': server '%s' %s: %.*s", pool_of(sc)->conf->name, server_name(sc), what,
+             (int)len, in.ptr);
+    conn_end_protocol(sc, what);
+    return in.len;
+}
+
+/* Keeps the error that answered the first request, in case the server closes the connection next. */
+static void note_first_error(struct server_conn *sc, const struct part *p, struct span line)
+{
+    size_t len = 0;
+    while (len < line.len && len < HANDSHAKE_KEEP - 1 && line.ptr[len] >= ' ' &&
+           line.ptr[len] <= '~')
+        len++;
+    memcpy(sc->handshake_text, line.ptr, len);
+    sc->handshake_text[len] = '\0';
+    sc->handshake_len = (uint8_t)len;
+    sc->first_bytes = p->bytes;
+}
+
 /* Reads on in the reply of the part at the head. */
 static size_t read_reply(struct server_conn *sc, struct span in)
 {
     const struct proto *proto = pool_of(sc)->proto;
-    if (list_empty(&sc->parts)) {
-        conn_end_protocol(sc, "sent a reply that nobody asked for");
-        return in.len;
-    }
+    if (list_empty(&sc->parts))
+        return unasked(sc, in, "sent a reply that nobody asked for");
     struct part *p = part_of(sc->parts.next);
-    if (p->start >= user_sent(sc)) {
-        conn_end_protocol(sc, "replied before it was asked");
-        return in.len;
-    }
+    if (p->start >= user_sent(sc))
+        return unasked(sc, in, "replied before it was asked");
     size_t used = 0;
     enum parse r = proto->parse_reply(&sc->parser, p->expect, in, &used);
     if (r == PARSE_BAD) {
@@ -98,6 +121,8 @@ static size_t read_reply(struct server_conn *sc, struct span in)
     }
     bool error = sc->parser.error;
     proto->reply_reset(&sc->parser);
+    if (error && p->start == 0)
+        note_first_error(sc, p, piece);
     conn_fifo_remove(sc, p);
     stat_add(&sc->server->stats->responses, 1);
     p->on->reply(p, piece, true, error);

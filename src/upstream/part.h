@@ -39,6 +39,7 @@ struct part {
     uint32_t bytes; /* of its request */
     uint8_t expect; /* for the protocol's parse_reply() */
     bool drains;    /* upstream's: drains() was called */
+    bool moved; /* upstream's: its connection ended before it was sent, and it went to another */
 };
 
 #endif

@@ -98,6 +98,7 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     enum server_conn_state was = sc->state;
     struct conn_slot *slot = sc->slot;
     sc->state = SERVER_CONN_CLOSING;
+    timer_stop(up_of(sc)->loop, &sc->attempt);
     conn_leave_slot(sc);
     count_end(sc, end);
     if (slot != NULL && end != END_STOP && end != END_REFUSED && was < SERVER_CONN_READY) {
@@ -176,6 +177,8 @@ void server_conn_shut_down(struct server_conn *sc)
 void conn_ready(struct server_conn *sc)
 {
     sc->state = SERVER_CONN_READY;
+    sc->ready_at = loop_now(up_of(sc)->loop);
+    timer_stop(up_of(sc)->loop, &sc->attempt);
     log_info("pool '%s': connected to server '%s'", pool_of(sc)->conf->name, server_name(sc));
     sc->slot->backoff = 0;
     sc->slot->retry_at = 0;
@@ -186,6 +189,37 @@ void conn_ready(struct server_conn *sc)
 
 static const struct stream_events events;
 
+/* A new attempt begins: to connect, or to be taken in. */
+static void attempt(struct server_conn *sc)
+{
+    int64_t ms = pool_of(sc)->conf->connect_timeout;
+    if (ms > 0)
+        timer_start(up_of(sc)->loop, &sc->attempt, (uint64_t)ms);
+}
+
+/* Goes on to the next address, if there is one, by way of on_closed(). */
+static bool try_next(struct server_conn *sc)
+{
+    if (sc->state != SERVER_CONN_CONNECTING || sc->addr_at >= sc->addr_count)
+        return false;
+    timer_stop(up_of(sc)->loop, &sc->attempt);
+    sc->next_address = true;
+    stream_close(&sc->stream);
+    return true;
+}
+
+static void on_attempt_over(struct timer *t)
+{
+    struct server_conn *sc = container_of(t, struct server_conn, attempt);
+    char reason[REASON_TEXT];
+    if (try_next(sc))
+        return;
+    snprintf(reason, sizeof(reason), "%s (server '%s' did not come up within %lld ms)",
+             conn_error_text(ETIMEDOUT), server_name(sc),
+             (long long)pool_of(sc)->conf->connect_timeout);
+    conn_end(sc, END_CONNECT, reason);
+}
+
 /* Starts on the next address that can be tried at all; 0, or the last negative errno. */
 static int connect_next(struct server_conn *sc)
 {
@@ -193,8 +227,10 @@ static int connect_next(struct server_conn *sc)
     while (sc->addr_at < sc->addr_count) {
         err = stream_connect(&sc->stream, up_of(sc)->loop, &sc->addrs[sc->addr_at++], &events);
         sc->streaming = err == 0;
-        if (sc->streaming)
+        if (sc->streaming) {
+            attempt(sc);
             return 0;
+        }
     }
     return err;
 }
@@ -205,12 +241,8 @@ static void on_connected(struct stream *s, int err)
     if (sc->state == SERVER_CONN_CLOSING)
         return;
     if (err != 0) {
-        if (sc->addr_at < sc->addr_count) {
-            sc->next_address = true;
-            stream_close(s);
-        } else {
+        if (!try_next(sc))
             conn_end_error(sc, END_CONNECT, err);
-        }
         return;
     }
     sc->connected = true;
@@ -218,6 +250,7 @@ static void on_connected(struct stream *s, int err)
     stat_add(&up_of(sc)->worker_stats->curr_connections, 1);
     stat_add(&up_of(sc)->worker_stats->total_connections, 1);
     sc->state = SERVER_CONN_HANDSHAKE;
+    attempt(sc);
     if (!conn_say_handshake(sc))
         conn_end_error(sc, END_ERROR, ENOMEM);
     else if (sc->handshake_left == 0)
@@ -270,6 +303,7 @@ static int begin(struct server_conn *sc)
     const struct server *server = &pool_of(sc)->servers[sc->server->index];
     struct loop *loop = up_of(sc)->loop;
     int err;
+    attempt(sc);
     if (server->literal) {
         sc->state = SERVER_CONN_CONNECTING;
         err = stream_connect(&sc->stream, loop, &server->addr, &events);
@@ -291,6 +325,7 @@ static struct server_conn *open_failed(struct server_conn *sc, struct conn_slot 
         log_warn("pool '%s': can't connect: %s", pool_of(sc)->conf->name, slot->reason);
     count_end(sc, END_CONNECT);
     slot_rest(sc, slot);
+    timer_stop(up_of(sc)->loop, &sc->attempt);
     free(sc);
     return NULL;
 }
@@ -300,7 +335,8 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     must(slot->conn == NULL);
     struct server_conn *sc = calloc(1, sizeof(*sc));
     if (sc == NULL) {
-        snprintf(slot->reason, sizeof(slot->reason), "%s", conn_error_text(ENOMEM));
+        snprintf(slot->reason, sizeof(slot->reason), "%s (server '%s')", conn_error_text(ENOMEM),
+                 server->up->pool->servers[server->index].conf->name);
         return NULL;
     }
     sc->server = server;
@@ -310,6 +346,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     list_init(&sc->waiting);
     list_init(&sc->all);
     turn_end_init(&sc->account, conn_account);
+    timer_init(&sc->attempt, on_attempt_over);
     sc->due = &sc->parts;
     int err = begin(sc);
     if (err != 0)
@@ -321,17 +358,34 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     return sc;
 }
 
+/* How long a server that turns new connections away may take for it, ms. */
+enum { TURNED_AWAY_MS = 1000 };
+
+/* A server may accept a connection only to answer whatever comes first with an error, and close it:
+ * redis does when it has too many clients. Then the error is why all the others fail. */
+static const char *turned_away(const struct server_conn *sc)
+{
+    uint64_t answered = sc->part_count == 0 ? sc->queued : part_of(sc->parts.next)->start;
+    bool first_only = sc->handshake_len > 0 && answered == sc->first_bytes;
+    bool soon = loop_now(up_of(sc)->loop) - sc->ready_at < TURNED_AWAY_MS;
+    return sc->state == SERVER_CONN_READY && first_only && soon ? sc->handshake_text : NULL;
+}
+
 static void on_ended(struct stream *s, int err)
 {
     struct server_conn *sc = of_stream(s);
-    if (err != 0) {
-        conn_end_error(sc, END_ERROR, err);
-        return;
-    }
     char reason[REASON_TEXT];
-    snprintf(reason, sizeof(reason), "unknown (server '%s' closed the connection)",
-             server_name(sc));
-    conn_end(sc, sc->state == SERVER_CONN_HANDSHAKE ? END_ERROR : END_EOF, reason);
+    const char *said = turned_away(sc);
+    snprintf(reason, sizeof(reason), "%s (server '%s'%s%s%s)",
+             err == 0 ? "unknown" : conn_error_text(err), server_name(sc),
+             err == 0 ? " closed the connection" : "", said == NULL ? "" : " after ",
+             said == NULL ? "" : said);
+    if (said != NULL)
+        log_warn("pool '%s': %s", pool_of(sc)->conf->name, reason);
+    if (sc->state == SERVER_CONN_READY)
+        conn_end_rescuing(sc, err == 0 ? END_EOF : END_ERROR, reason);
+    else
+        conn_end(sc, err != 0 || sc->state == SERVER_CONN_HANDSHAKE ? END_ERROR : END_EOF, reason);
 }
 
 static void on_broken(struct stream *s, int err)

@@ -169,7 +169,7 @@ void upstream_no_server(struct upstream *up)
              "Connection refused (all servers of pool '%s' are ejected)", up->pool->conf->name);
 }
 
-static const char *server_name(const struct upstream *up, uint32_t server)
+static const char *name_of(const struct upstream *up, uint32_t server)
 {
     return up->pool->servers[server].conf->name;
 }
@@ -182,7 +182,7 @@ static struct server_conn *open_conn(struct server_slot *server, struct conn_slo
     const char *why = up->stopping ? "shutting down" : "it is ejected";
     if (up->stopping || (server->out && !slot->apart)) {
         snprintf(up->reason, sizeof(up->reason), "Connection refused (server '%s': %s)",
-                 server_name(up, server->index), why);
+                 name_of(up, server->index), why);
         return NULL;
     }
     if (loop_now(up->loop) >= slot->retry_at)
@@ -224,7 +224,7 @@ void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane
 void upstream_late(struct upstream *up, uint32_t server)
 {
     snprintf(up->reason, sizeof(up->reason), "Connection timed out (server '%s' is busy, %lld ms)",
-             server_name(up, server), (long long)up->pool->conf->timeout);
+             name_of(up, server), (long long)up->pool->conf->timeout);
 }
 
 void upstream_release(struct conn_slot *slot)
@@ -256,7 +256,7 @@ static bool pushed(struct upstream *up, uint32_t server, bool good)
         watch(up);
     else
         snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (server '%s')",
-                 server_name(up, server));
+                 name_of(up, server));
     return good;
 }
 

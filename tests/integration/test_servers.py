@@ -2,7 +2,9 @@
 """The server side: how connections are made, kept, lost and given up, with real servers."""
 
 import os
+import socket
 import stat
+import subprocess
 import time
 
 import harness
@@ -321,6 +323,147 @@ def test_memcached_timeout(cashew, memcached_server):
         memcached_server.resume()
         client.send(b"get k\r\n")
         assert client.recv_until(b"END\r\n") == b"VALUE k 0 1\r\nv\r\nEND\r\n"
+
+
+def full_backlog():
+    """A port that never accepts: connecting to it hangs once its queue is full."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    fill = []
+    for _ in range(4):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", port))
+        fill.append(one)
+    return port, [listener, *fill]
+
+
+def test_connect_timeout(cashew):
+    dead, keep = full_backlog()
+    port = free_port()
+    cashew(pool("p", port, [f"127.0.0.1:{dead}:1 x"], redis=True, connect_timeout=200, timeout=5000))
+    begin = time.monotonic()
+    assert ask(port, "GET", "k") \
+        == b"-ERR Connection timed out (server 'x' did not come up within 200 ms)\r\n"
+    assert 0.15 < time.monotonic() - begin < 2
+    for one in keep:
+        one.close()
+
+
+def test_connect_timeout_of_the_password(cashew, fake_server):
+    """A server that accepts and does not take the password has that time, too."""
+    silent = fake_server(lambda conn: conn.recv_all(3600))
+    port = free_port()
+    cashew(pool("p", port, [f"127.0.0.1:{silent.port}:1 x"], redis=True, redis_db=1,
+                connect_timeout=200))
+    assert ask(port, "GET", "k") \
+        == b"-ERR Connection timed out (server 'x' did not come up within 200 ms)\r\n"
+
+
+BUSY = """
+local function now() local t = redis.call('TIME'); return t[1] * 1000 + t[2] / 1000 end
+local stop = now() + tonumber(ARGV[1])
+while now() < stop do end
+return 'slow'
+"""
+
+
+@pytest.mark.parametrize("limit", [60000, 50])
+def test_a_blocking_script_costs_others_no_more_than_the_timeout(cashew, ending, redis_server, limit):
+    """A script blocks a server for long. Others who ask it have an error within the timeout (or the server's
+    own, once it says that it is busy); those of another server feel nothing; nobody gets another's reply."""
+    blocked = ending.add(harness.Redis(args=["--lua-time-limit", limit]))
+    port, timeout = free_port(), 300
+    proxy = cashew(pool("p", port, [f"127.0.0.1:{blocked.port}:1 x"], redis=True, timeout=timeout)
+                   + pool("q", other := free_port(), [redis_server], redis=True, timeout=timeout))
+    for i in range(20):
+        assert ask(port, "SET", f"k{i}", f"v{i}") == b"+OK\r\n"
+    assert ask(other, "SET", "k", "v") == b"+OK\r\n"
+    late = b"-ERR Connection timed out (server 'x', 300 ms)\r\n"
+    with Raw(port) as slow:
+        slow.send(resp("EVAL", BUSY, 1, "k0", 1500))
+        end = time.monotonic() + 1.2
+        while time.monotonic() < end:
+            clients = [Raw(port) for _ in range(10)]
+            begin = time.monotonic()
+            for i, client in enumerate(clients):
+                client.send(resp("GET", f"k{i}") * 2)
+            assert ask(other, "GET", "k") == b"$1\r\nv\r\n"
+            assert time.monotonic() - begin < 0.25
+            for i, client in enumerate(clients):
+                for _ in range(2):
+                    reply = client.recv_reply()
+                    assert reply == late or reply == b"$2\r\nv%d\r\n" % i \
+                        or reply.startswith(b"-BUSY")
+                client.close()
+            assert time.monotonic() - begin < timeout / 1000 + 0.5
+        assert slow.recv_reply() == late
+        # What was late is dropped, and all is in step again.
+        for i in range(20):
+            slow.send(resp("GET", f"k{i}"))
+
+        def first():
+            reply = slow.recv_reply()
+            if reply == late:
+                return None
+            return reply
+        replies = [first() for _ in range(20)]
+    wait_for(lambda: ask(port, "GET", "k7") == b"$2\r\nv7\r\n", what="service after the script")
+    for i, reply in enumerate(replies):
+        assert reply is None or reply.startswith(b"-BUSY") or reply.split(b"\r\n")[1] == b"v%d" % i
+    for i in range(20):
+        assert ask(port, "GET", f"k{i}").split(b"\r\n")[1] == b"v%d" % i
+    assert proxy.stats()["q"]["forward_error"] == 0
+    wait_for(lambda: connections_of(blocked) <= WORKERS, what="the end of the late connections")
+
+
+def test_one_client_too_many_for_the_server(cashew, ending):
+    redis = ending.add(harness.Redis(args=["--maxclients", "1"]))
+    port = free_port()
+    with Raw(redis.port) as holder:
+        holder.send(resp("PING"))
+        assert holder.recv_reply() == b"+PONG\r\n"
+        proxy = cashew(pool("p", port, [redis], redis=True))
+        with Raw(port) as client:
+            for _ in range(5):
+                client.send(resp("GET", "k"))
+                assert client.recv_reply().startswith(b"-ERR ")
+    wait_for(lambda: "max number of clients" in proxy.log() or "reset by peer" in proxy.log(),
+             what="the reason in the log")
+    wait_for(lambda: ask(port, "GET", "k") == b"$-1\r\n", what="service")
+
+
+# ---------------------------------------------------------------- names that change
+
+def accepts(host, port):
+    with socket.socket() as one:
+        return one.connect_ex((host, port)) == 0
+
+
+def can_unshare():
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not can_unshare(), reason="mount namespaces need root")
+def test_changed_address_of_a_name(ending, tmp_path):
+    """The name points elsewhere, and the server at the old address goes: no restart is needed."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost moving.test\n")
+    old, port = ending.add(harness.Redis()), free_port()
+    new = ending.add(harness.Redis(args=["--bind", "127.0.0.2", "--port", old.port], wait=False))
+    wait_for(lambda: accepts("127.0.0.2", old.port), what="the other server")
+    proxy = ending.add(harness.Cashew(
+        pool("p", port, [f"moving.test:{old.port}:1 x"], redis=True),
+        under=["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]))
+    assert ask(port, "SET", "k", "old") == b"+OK\r\n"
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.2 moving.test\n")
+    assert ask(port, "GET", "k") == b"$3\r\nold\r\n"  # connections that stand stay
+    old.kill()
+    wait_for(lambda: ask(port, "GET", "k") == b"$-1\r\n", what="the new address")
+    assert proxy.stop() == 0
+    assert new.running()
 
 
 # ---------------------------------------------------------------- death

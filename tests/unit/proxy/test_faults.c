@@ -11,6 +11,7 @@
 
 #define HEAD "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
+#define EJECT "  auto_eject_hosts: true\n  server_retry_timeout: 2000\n"
 #define TWO ONE "   - 127.0.0.1:7002:1 b\n"
 
 static struct rig rig;
@@ -701,9 +702,207 @@ static void test_handshake_is_late(void **state)
     assert_int_equal(a()->requests, 1);
 }
 
-/* ---- ejection ---- */
+/* ---- a connection that ends while requests are queued on it ---- */
 
-#define EJECT "  auto_eject_hosts: true\n  server_retry_timeout: 2000\n"
+/* The end and the request come in one turn: no byte of the request has left, so that it may go to a
+ * fresh connection. */
+static void test_closes_before_it_is_sent(void **state)
+{
+    (void)state;
+    for (int reset = 0; reset < 2; reset++) {
+        rig_open(r, HEAD EJECT "  server_failure_limit: 9\n" ONE);
+        struct sim_peer *c = rig_client(r, 0);
+        rig_ask(r, c, "GET k");
+        rig_expect_get(r, c, "k");
+        struct buf wire = {0};
+        resp(&wire, "GET k1");
+        resp(&wire, "GET k2");
+        assert_true(sim_peer_send(c, buf_span(&wire)));
+        if (reset == 0)
+            sim_peer_half_close(fake_conn_now(a())->peer);
+        else
+            sim_peer_reset(fake_conn_now(a())->peer, -ECONNRESET);
+        sim_settle(r->loop);
+        struct buf want = {0};
+        put_get(&want, "k1");
+        put_get(&want, "k2");
+        rig_expect(r, c, buf_span(&want));
+        assert_int_equal(a()->requests, 3);
+        assert_int_equal(POOL_STAT(r, forward_error), 0);
+        buf_free(&want);
+        buf_free(&wire);
+        rig_close(r);
+    }
+}
+
+/* What may have reached the server is not sent twice; what has not, is sent. */
+static void test_closes_with_some_sent(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "GET k");
+    rig_expect_get(r, c, "k");
+    a()->hold = true;
+    rig_ask(r, c, "SET k1 v");
+    struct buf wire = {0};
+    resp(&wire, "SET k2 v");
+    assert_true(sim_peer_send(c, buf_span(&wire)));
+    a()->hold = false;
+    sim_peer_close(fake_conn_now(a())->peer);
+    sim_settle(r->loop);
+    EXPECT(r, c, "-ERR unknown (server 'a' closed the connection)\r\n+OK\r\n");
+    assert_int_equal(a()->requests, 3);
+    buf_free(&wire);
+}
+
+static void on_close_at_once(struct sim_peer *p, void *context)
+{
+    (void)context;
+    sim_peer_close(p);
+}
+
+/* A server that accepts only to close ends each request, however it comes in between. */
+static void test_closes_every_connection(void **state)
+{
+    (void)state;
+    struct addr at;
+    rig_open(r, HEAD "  servers:\n   - here:7001:1 a\n");
+    assert_true(addr_literal(&at, "127.0.0.1", 7001));
+    assert_non_null(sim_listen(r->loop, &at, on_close_at_once, NULL));
+    assert_true(sim_name(r->loop, "here", 0, 0, &at, 1));
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 1000);
+    assert_true(sim_peer_received(c).len > 4);
+    rig_expect_begin(r, c, "-ERR ");
+}
+
+/* Redis answers one connection too many with an error, whatever comes first, and closes it. */
+static void test_turned_away(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *d = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, c, "GET k");
+    rig_ask(r, d, "GET k");
+    struct sim_peer *s = fake_conn_now(a())->peer;
+    assert_true(sim_peer_send(s, SPAN("-ERR max number of clients reached\r\n")));
+    sim_peer_close(s);
+    sim_settle(r->loop);
+    EXPECT(r, c, "-ERR max number of clients reached\r\n");
+    EXPECT(r, d,
+           "-ERR unknown (server 'a' closed the connection after -ERR max number of clients "
+           "reached)\r\n");
+}
+
+/* ---- the time to connect ---- */
+
+#define SLOW_UP "-ERR Connection timed out (server 'a' did not come up within 200 ms)\r\n"
+
+static void test_connect_timeout(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  connect_timeout: 200\n  timeout: 5000\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    sim_listener_set(a()->listener, 1, 0);
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 199);
+    EXPECT(r, c, "");
+    sim_advance(r->loop, 1);
+    EXPECT(r, c, SLOW_UP);
+    assert_int_equal(SERVER_STAT(r, a(), server_err), 1);
+    assert_int_equal(SERVER_STAT(r, a(), server_timedout), 0);
+    sim_listener_set(a()->listener, 0, 150);
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 200);
+    rig_expect_get(r, c, "k");
+    sim_advance(r->loop, 1000);
+    rig_ask(r, c, "GET k");
+    rig_expect_get(r, c, "k");
+}
+
+/* One that accepts and does not take the password is no better. */
+static void test_connect_timeout_of_the_handshake(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  connect_timeout: 200\n  redis_db: 3\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 200);
+    EXPECT(r, c, SLOW_UP);
+    assert_null(fake_conn_now(a()));
+}
+
+/* Each address has its own time: one that is silent does not hide the next. */
+static void test_connect_timeout_of_an_address(void **state)
+{
+    (void)state;
+    struct addr at[2];
+    rig_open(r, HEAD "  connect_timeout: 200\n  servers:\n   - here:7001:1 a\n");
+    assert_true(addr_literal(&at[0], "127.0.0.9", 7001));
+    assert_true(addr_literal(&at[1], "127.0.0.8", 7001));
+    struct sim_listener *dead = sim_listen(r->loop, &at[0], NULL, NULL);
+    struct sim_listener *alive = sim_listen(r->loop, &at[1], NULL, NULL);
+    assert_non_null(dead);
+    assert_non_null(alive);
+    sim_listener_set(dead, 1, 0);
+    assert_true(sim_name(r->loop, "here", 0, 0, at, 2));
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 210);
+    assert_int_equal(sim_listener_count(alive), 1);
+    struct sim_peer *s = sim_listener_peer(alive, 0);
+    assert_true(sim_peer_received(s).len > 0);
+    assert_true(sim_peer_send(s, SPAN("$1\r\nv\r\n")));
+    sim_settle(r->loop);
+    EXPECT(r, c, "$1\r\nv\r\n");
+    /* A name that is never found has its time, too. */
+    sim_peer_close(s);
+    assert_true(sim_name(r->loop, "here", 5000, 0, at, 2));
+    sim_settle(r->loop);
+    rig_ask(r, c, "GET k");
+    sim_advance(r->loop, 200);
+    EXPECT(r, c, SLOW_UP);
+}
+
+/* ---- names that change ---- */
+
+/* A name is looked up for each connection: where it points to now is where the next one goes. */
+static void test_name_changes(void **state)
+{
+    (void)state;
+    struct addr at[2];
+    struct sim_listener *hosts[2];
+    rig_open(r, HEAD "  server_retry_timeout: 0\n  servers:\n   - here:7001:1 a\n");
+    for (int i = 0; i < 2; i++) {
+        assert_true(addr_literal(&at[i], i == 0 ? "127.0.0.9" : "127.0.0.8", 7001));
+        hosts[i] = sim_listen(r->loop, &at[i], NULL, NULL);
+        assert_non_null(hosts[i]);
+    }
+    struct sim_peer *c = rig_client(r, 0);
+    for (size_t turn = 0; turn < 4; turn++) {
+        int now = turn % 2 == 1;
+        assert_true(sim_name(r->loop, "here", 0, 0, &at[now], 1));
+        if (turn > 0) {
+            /* The old host dies: by closing, or by refusing. */
+            sim_peer_close(sim_listener_peer(hosts[!now], turn / 2 + (turn % 2) - 1));
+            sim_listener_set(hosts[!now], turn < 2 ? -ECONNREFUSED : 0, 0);
+            sim_settle(r->loop);
+        }
+        sim_listener_set(hosts[now], 0, 0);
+        rig_ask(r, c, "GET k");
+        assert_int_equal(sim_listener_count(hosts[now]), turn / 2 + 1);
+        assert_true(sim_peer_send(sim_listener_peer(hosts[now], turn / 2), SPAN("$1\r\nv\r\n")));
+        sim_settle(r->loop);
+        EXPECT(r, c, "$1\r\nv\r\n");
+    }
+}
+
+/* ---- ejection ---- */
 
 static void test_ejection(void **state)
 {
@@ -843,6 +1042,14 @@ int main(void)
         TEST(test_handshake_dies),
         TEST(test_handshake_says_too_much),
         TEST(test_handshake_is_late),
+        cmocka_unit_test(test_closes_before_it_is_sent),
+        TEST(test_closes_with_some_sent),
+        TEST(test_closes_every_connection),
+        TEST(test_turned_away),
+        TEST(test_connect_timeout),
+        TEST(test_connect_timeout_of_the_handshake),
+        TEST(test_connect_timeout_of_an_address),
+        TEST(test_name_changes),
         cmocka_unit_test(test_ejection),
         TEST(test_success_forgets_failures),
         TEST(test_all_ejected),
