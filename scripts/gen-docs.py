@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes the tables of docs/configuration.md from the rows of src/*.def: what stands between the lines
+"""Writes the tables of docs/configuration.md and docs/commands-memcached.md from the rows of src/*.def: what stands between the lines
 `<!-- begin NAME -->` and `<!-- end -->` is made here. --check only looks."""
 
 import sys
@@ -8,7 +8,11 @@ import sys
 import tables
 from tables import WORDS, rows
 
-PAGE = tables.ROOT / "docs" / "configuration.md"
+PAGES = [tables.ROOT / "docs" / name for name in ("configuration.md", "commands-memcached.md")]
+
+# By the shape of a memcached command: what becomes of it.
+WAYS = {"KEYS": "split", "EXPTIME_KEYS": "split", "FLUSH": "all servers", "LEVEL": "local", "QUIT": "local",
+        "STATS": "local", "META_NOOP": "local", "BARE": "forwarded", "REFUSED": "refused"}
 
 
 def plain(text):
@@ -46,7 +50,14 @@ def names(table):
     return out + [""]
 
 
+def memcache_commands(table):
+    out = ["| command | way | what it does |", "|---|---|---|"]
+    out += [f"| `{args[0]}` | {WAYS.get(args[1], 'forwarded')} | {plain(args[-1])} |" for _, args in rows(table)]
+    return out + [""]
+
+
 TABLES = {
+    "memcached commands": lambda: memcache_commands("memcache_commands.def"),
     "pool keys": lambda: keys("pool_keys.def"),
     "global keys": lambda: keys("global_keys.def"),
     "hashes": lambda: names("hashes.def"),
@@ -69,4 +80,4 @@ def fill(page):
 
 
 if __name__ == "__main__":
-    tables.main("gen-docs.py", {PAGE: fill(PAGE.read_text())}, sys.argv[1:])
+    tables.main("gen-docs.py", {page: fill(page.read_text()) for page in PAGES}, sys.argv[1:])

@@ -43,8 +43,11 @@ CLOSED = {
     "unknown command": (b"foo\r\n", b"ERROR\r\n"),
     "upper case": (b"GET a\r\n", b"ERROR\r\n"),
     "empty line": (b"\r\n", b"ERROR\r\n"),
-    "stats": (b"stats\r\n", b"ERROR\r\n"),
-    "meta commands": (b"mn\r\n", b"ERROR\r\n"),
+    "stats": (b"stats items\r\n", b"CLIENT_ERROR only stats, stats servers and stats settings are "
+                                  b"served by this proxy: ask a server directly\r\n"),
+    "meta commands": (b"mg a v k q\r\nmn\r\n", b"VA 1 ka\r\n1\r\nMN\r\n"),
+    "commands about one server": (b"watch\r\n", b"CLIENT_ERROR watch is not served by this proxy: "
+                                               b"ask a server directly\r\n"),
     "get and touch": (b"gat 100 a\r\n", b"VALUE a 0 1\r\n1\r\nEND\r\n"),
     "get and touch of many": (b"gat 100 a b missing\r\n",
                               b"VALUE a 0 1\r\n1\r\nVALUE b 0 1\r\n2\r\nEND\r\n"),

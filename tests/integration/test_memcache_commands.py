@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """memcached's commands through cashew, as pymemcache sends them, over several memcacheds."""
 
+import time
+
 import harness
 import pytest
 from pymemcache.client.base import Client
@@ -269,8 +271,12 @@ def test_errors(pool):
     with pytest.raises(MemcacheClientError):
         client.incr(b"a", 1)
     assert client.get(b"a") == b"word"
+    with pytest.raises(MemcacheClientError, match="only stats"):
+        client.stats("items")
+    with pytest.raises(MemcacheClientError, match="cache_memlimit is not served"):
+        client.cache_memlimit(64)
     with pytest.raises(MemcacheUnknownCommandError):
-        client.stats()
+        client.raw_command("bget a")
 
 
 def test_get_and_touch(pool, raw):
@@ -360,6 +366,58 @@ def test_flush_all_that_a_server_refuses(cashew, memcached_servers, raw):
     conn.send(b"flush_all\r\nversion\r\n")
     assert conn.recv_until() == b"CLIENT_ERROR flush_all not allowed\r\n"
     assert conn.recv_until() == VERSION
+
+
+def stats_of(conn, request):
+    conn.send(request)
+    lines = conn.recv_until(b"END\r\n").split(b"\r\n")[:-2]
+    rows = [line.split(b" ", 2) for line in lines]
+    assert all(len(row) == 3 and row[0] == b"STAT" for row in rows), lines
+    found = {name.decode(): value.decode() for _, name, value in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_stats(pool, raw):
+    mem = pool(3, timeout=4321)
+    mem.spread(mem.client())
+    conn = raw(mem.port)
+    stats = stats_of(conn, b"stats\r\n")
+    assert int(stats["pid"]) == mem.proxy.pid
+    assert 0 <= int(stats["uptime"]) < 100
+    assert abs(int(stats["time"]) - time.time()) < 10
+    assert stats["version"].startswith("cashew-")
+    assert stats["curr_connections"] == "2"
+    assert stats["servers"] == "3"
+    assert int(stats["requests"]) == int(stats["responses"]) == len(KEYS)
+    assert int(stats["rss"]) > 100000
+
+    servers = stats_of(conn, b"stats servers\r\n")
+    assert [servers[f"server:{i}:name"] for i in range(3)] == ["s0", "s1", "s2"]
+    assert [servers[f"server:{i}:address"] for i in range(3)] == [s.address for s in mem.servers]
+    assert sum(int(servers[f"server:{i}:requests"]) for i in range(3)) == len(KEYS)
+
+    settings = stats_of(conn, b"stats settings\r\n")
+    assert settings["timeout"] == "4321"
+    assert settings["hash"] == "murmur"
+    assert settings["redis"] == "false"
+
+
+def test_stats_in_a_pipeline(pool, raw):
+    """It has its turn, and what is no topic of the proxy's gets an error."""
+    mem = pool(2)
+    conn = raw(mem.port)
+    conn.send(b"set a 0 0 1\r\n1\r\nstats\r\nstats items\r\nget a\r\n")
+    assert conn.recv_until(b"\r\n") == b"STORED\r\n"
+    assert conn.recv_until(b"END\r\n").startswith(b"STAT pid ")
+    assert conn.recv_until(b"\r\n").startswith(b"CLIENT_ERROR only stats")
+    assert conn.recv_until(b"END\r\n") == b"VALUE a 0 1\r\n1\r\nEND\r\n"
+
+
+def test_stats_of_pymemcache(pool):
+    stats = pool(2).client().stats()
+    assert stats[b"threads"] == 1
+    assert b"version" in stats
 
 
 def test_quit(pool, raw):

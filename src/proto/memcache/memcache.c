@@ -4,6 +4,7 @@
 #include "proto/memcache/meta.h"
 #include "proto/memcache/reply.h"
 #include "proto/memcache/request.h"
+#include "proto/memcache/tell.h"
 #include "proto/proto.h"
 
 static uint8_t part_expect(const struct request_view *v)
@@ -67,6 +68,7 @@ static bool alive(struct span reply)
 const struct proto proto_memcache = {
     .name = "memcache",
     .parse_request = memcache_parse_request,
+    .tell = tell_answer,
     .compose_part = memcache_compose_part,
     .part_expect = part_expect,
     .parse_reply = memcache_parse_reply,

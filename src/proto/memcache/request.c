@@ -7,6 +7,7 @@
 #include "proto/memcache/meta.h"
 #include "proto/memcache/reading.h"
 #include "proto/memcache/reply.h"
+#include "proto/memcache/tell.h"
 #include "proto/memcache/usual.h"
 #include "proto/memcache/verb.h"
 
@@ -398,6 +399,8 @@ static enum parse read_words(struct reading *r)
         return hang_up(r);
     case SHAPE_REFUSED:
         return read_refused(r);
+    case SHAPE_STATS:
+        return tell_read(r);
     case SHAPE_META:
         return meta_read(r);
     case SHAPE_META_SET:

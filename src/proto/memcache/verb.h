@@ -20,6 +20,7 @@ enum shape {
     SHAPE_FLUSH,
     SHAPE_LEVEL,
     SHAPE_QUIT,
+    SHAPE_STATS,
     SHAPE_REFUSED,
     SHAPE_META,
     SHAPE_META_SET,

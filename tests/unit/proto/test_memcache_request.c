@@ -641,6 +641,35 @@ static void test_unheard(void **state)
                              strstr(rows[r].unheard, heads[i]) != NULL);
 }
 
+#define ONLY_STATS                                                                                 \
+    "CLIENT_ERROR only stats, stats servers and stats settings are served by this proxy: ask a "   \
+    "server directly\r\n"
+
+static void test_stats(void **state)
+{
+    (void)state;
+    static const struct wanted refused[] = {
+        REFUSE("stats items\r\n", ONLY_STATS),
+        REFUSE("stats servers x\r\n", ONLY_STATS),
+        REFUSE("stats noreply\r\n", ONLY_STATS),
+        REFUSE("STATS\r\n", ERROR_LINE),
+    };
+    static const struct span told[] = {SPAN("stats\r\n"), SPAN(" stats  servers \n"),
+                                       SPAN("stats settings\r\n")};
+    check_all(refused, ARRAY_LEN(refused));
+    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
+        struct reader r;
+        char *copy;
+        reader_init(&r);
+        assert_int_equal(feed(&r, told[i], &copy), PARSE_DONE);
+        assert_int_equal(r.view.kind, REQUEST_TELL);
+        assert_int_equal(r.view.len, told[i].len);
+        assert_int_equal(r.view.join, i);
+        free(copy);
+        reader_free(&r);
+    }
+}
+
 /* What is about one server. */
 static void test_refused(void **state)
 {
@@ -865,13 +894,13 @@ int main(void)
         cmocka_unit_test(test_delete),        cmocka_unit_test(test_no_key),
         cmocka_unit_test(test_unknown),       cmocka_unit_test(test_meta_set),
         cmocka_unit_test(test_meta),          cmocka_unit_test(test_unheard),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_gat),
-        cmocka_unit_test(test_gat_part),      cmocka_unit_test(test_flush),
-        cmocka_unit_test(test_flush_refused), cmocka_unit_test(test_verbosity),
-        cmocka_unit_test(test_long_gat),      cmocka_unit_test(test_skip),
-        cmocka_unit_test(test_too_large),     cmocka_unit_test(test_long_lines),
-        cmocka_unit_test(test_binary),        cmocka_unit_test(test_compose_part),
-        cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_gat),           cmocka_unit_test(test_gat_part),
+        cmocka_unit_test(test_flush),         cmocka_unit_test(test_flush_refused),
+        cmocka_unit_test(test_verbosity),     cmocka_unit_test(test_long_gat),
+        cmocka_unit_test(test_skip),          cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_binary),
+        cmocka_unit_test(test_compose_part),  cmocka_unit_test(test_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
