@@ -309,6 +309,11 @@ bool stream_take(struct stream *s, struct span in, size_t n, struct buf *out)
     return true;
 }
 
+void stream_forget(struct stream *s)
+{
+    drop_input(s);
+}
+
 void stream_pause(struct stream *s)
 {
     if (s->bits & (PAUSED | FINISHING | CLOSED))

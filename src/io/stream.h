@@ -99,6 +99,15 @@ must_check bool stream_write_buf(struct stream *s, struct buf *b);
  * copy. */
 must_check bool stream_take(struct stream *s, struct span in, size_t n, struct buf *out);
 
+/** Memory of the input that is kept. */
+static inline size_t stream_kept(const struct stream *s)
+{
+    return s->in.cap;
+}
+
+/** Drops the input that is kept. Not from inside `data`. */
+void stream_forget(struct stream *s);
+
 /** Stops calling `data`. */
 void stream_pause(struct stream *s);
 

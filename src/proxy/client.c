@@ -85,6 +85,27 @@ void client_cut(struct client *c)
     stream_close(&c->stream);
 }
 
+static struct meter *meter_of(const struct client *c)
+{
+    return &c->front->px->loop->pool.meter;
+}
+
+static size_t args_bytes(const struct client *c)
+{
+    return c->args == NULL ? 0 : c->args->cap * sizeof(*c->args->v);
+}
+
+/* Frees the arguments of a request that came only in part. */
+static void free_args(struct client *c)
+{
+    if (c->args == NULL)
+        return;
+    meter_sub(meter_of(c), args_bytes(c));
+    args_free(c->args);
+    free(c->args);
+    c->args = NULL;
+}
+
 static void on_closed(struct stream *s)
 {
     struct client *c = of_stream(s);
@@ -93,10 +114,7 @@ static void on_closed(struct stream *s)
     stat_sub(&stats_of(c)->client_connections, 1);
     stat_sub(&px->stats->curr_connections, 1);
     stat_add(&c->front->closed, 1);
-    if (c->args != NULL) {
-        args_free(c->args);
-        free(c->args);
-    }
+    free_args(c);
     if (c->front->proto->session_end != NULL)
         c->front->proto->session_end(&c->session);
     login_end(c);
@@ -121,7 +139,8 @@ static size_t unread(const struct client *c)
 static bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
-           !list_linked(&c->waiter.link) && c->draining == 0 && !(c->alone && c->open > 0);
+           !list_linked(&c->waiter.link) && c->draining == 0 && !(c->alone && c->open > 0) &&
+           memory_lets_read(&c->front->px->memory, c->half);
 }
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
@@ -130,8 +149,19 @@ static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
         unread(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0 &&
-        !(c->alone && c->open > 0))
+        !(c->alone && c->open > 0) && memory_lets_read(&c->front->px->memory, c->half))
         stream_resume(&c->stream);
+}
+
+void client_read_on(struct client *c)
+{
+    read_on(c);
+}
+
+void client_obey_memory(struct client *c)
+{
+    if (c->state == CLIENT_OPEN && !memory_lets_read(&c->front->px->memory, c->half))
+        stream_pause(&c->stream);
 }
 
 void client_drains(struct client *c)
@@ -183,17 +213,14 @@ static bool keep_args(struct client *c)
         return false;
     *c->args = px->args;
     px->args = (struct args){0};
+    meter_add(meter_of(c), args_bytes(c));
     return true;
 }
 
 static void drop_args(struct client *c)
 {
     args_clear(&c->front->px->args);
-    if (c->args == NULL)
-        return;
-    args_free(c->args);
-    free(c->args);
-    c->args = NULL;
+    free_args(c);
 }
 
 /* Broken framing: nothing behind it can be read. */
@@ -207,7 +234,9 @@ static void bad_framing(struct client *c, struct span reply)
 
 static uint64_t request_max(const struct client *c)
 {
-    return (uint64_t)c->front->up->pool->conf->max_request_size;
+    uint64_t max = (uint64_t)c->front->up->pool->conf->max_request_size;
+    size_t room = memory_request_max(&c->front->px->memory);
+    return max < room ? max : room;
 }
 
 /* The error line for a request that is larger than that. */
@@ -215,10 +244,46 @@ static struct span too_large(struct client *c)
 {
     struct buf *line = &c->front->px->compose;
     char reason[REASON_TEXT];
-    snprintf(reason, sizeof(reason), "request is too large (max_request_size is %llu bytes)",
+    bool own = request_max(c) == (uint64_t)c->front->up->pool->conf->max_request_size;
+    snprintf(reason, sizeof(reason), "request is too large (%s %llu bytes)",
+             own ? "max_request_size is" : "memory_limit leaves it",
              (unsigned long long)request_max(c));
     buf_clear(line);
     return c->front->proto->error(line, span_str(reason)) ? buf_span(line) : SPAN("");
+}
+
+/* The error line for a request for which there is no memory. */
+static struct span no_room(struct client *c)
+{
+    struct buf *line = &c->front->px->compose;
+    char reason[REASON_TEXT];
+    snprintf(reason, sizeof(reason), "Cannot allocate memory (memory_limit is %zu bytes)",
+             c->front->px->memory.credit.budget->limit);
+    buf_clear(line);
+    return c->front->proto->error(line, span_str(reason)) ? buf_span(line) : SPAN("");
+}
+
+size_t client_memory(const struct client *c)
+{
+    return c->state == CLIENT_CLOSING ? 0 : backlog(c) + stream_kept(&c->stream);
+}
+
+void client_out_of_memory(struct client *c)
+{
+    bool half = c->state == CLIENT_OPEN && stream_kept(&c->stream) > backlog(c);
+    log_warn("pool '%s': closing client %u, for which %zu bytes are held: memory_limit",
+             pool_name(c), c->id, client_memory(c));
+    stat_add(&stats_of(c)->client_memory, 1);
+    if (half) {
+        request_answer(c, no_room(c));
+        client_end(c);
+        stream_forget(&c->stream);
+    } else if (c->state == CLIENT_FINISHING) {
+        c->state = CLIENT_CLOSING;
+        stream_close(&c->stream);
+    } else {
+        client_fail(c, "memory_limit");
+    }
 }
 
 /* Gives back what a large request took of the work space that all share. */
@@ -235,15 +300,31 @@ static void trim_work_space(struct proxy *px)
     }
 }
 
+/* The view, answered with an error since memory is short. */
+static struct request_view refused(struct client *c, const struct request_view *v)
+{
+    stat_add(&stats_of(c)->memory_errors, 1);
+    return (struct request_view){.kind = REQUEST_LOCAL,
+                                 .len = v->len,
+                                 .quiet = v->quiet,
+                                 .close = v->close,
+                                 .reply = no_room(c),
+                                 .args = v->args};
+}
+
 /* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
  * taken away. */
 static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
 {
     struct proxy *px = c->front->px;
     struct request_view v;
+    size_t args_before = args_bytes(c);
     c->parser.args = c->args != NULL ? c->args : &px->args;
     enum parse r = c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, &v);
     *again = r == PARSE_DONE;
+    c->half = r == PARSE_MORE;
+    if (c->args != NULL)
+        meter_move(meter_of(c), args_before, args_bytes(c));
     if (r == PARSE_MORE) {
         if (!keep_args(c)) {
             drop_args(c); /* or the next client's request would begin with them */
@@ -267,6 +348,8 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
                                   .quiet = v.quiet,
                                   .reply = too_large(c),
                                   .args = v.args};
+    else if (memory_refuses(&px->memory) && v.kind > REQUEST_LOCAL && v.kind != REQUEST_TELL)
+        v = refused(c, &v);
     c->alone = false;
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};

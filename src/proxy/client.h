@@ -23,6 +23,7 @@
 #include "base/slab.h"
 #include "io/stream.h"
 #include "proto/proto.h"
+#include "proxy/memory.h"
 #include "upstream/upstream.h"
 
 struct request;
@@ -48,6 +49,7 @@ struct proxy {
     struct slab client_slab;
     struct slab request_slab;
     struct keeper keeper; /* of the slabs */
+    struct memory memory; /* how it stands with memory_limit */
     struct args args;     /* of the request that is being read, unless it came in pieces */
     struct buf scratch;   /* canonical forms and local replies: the protocol's */
     struct buf compose;   /* the request of one shard; error lines */
@@ -86,6 +88,7 @@ struct client {
     enum client_state state;
     struct waiter
         waiter;        /* in a server's line: the request at the front of the input waits there */
+    bool half;         /* a request came only in part */
     bool late;         /* ... and has waited for too long */
     uint32_t draining; /* parts that may still be answered on connections that were given up */
 };
@@ -118,6 +121,19 @@ void client_end(struct client *c);
 
 /** Ends the wait for the client's FIN if nothing is left to be sent, for when the process ends. */
 void client_cut(struct client *c);
+
+/** Bytes that are held for it and come free when it is closed. */
+size_t client_memory(const struct client *c);
+
+/** Pauses it if memory does not let it be read. Harmless anywhere. */
+void client_obey_memory(struct client *c);
+
+/** Reads on, if nothing stands against it. */
+void client_read_on(struct client *c);
+
+/** Closes it since memory is short; with an error if what is held is mostly a request that came in part. Not
+ * from inside its own callbacks. */
+void client_out_of_memory(struct client *c);
 
 /** Closes at once, dropping what was not sent. `why` goes to the log. */
 void client_fail(struct client *c, const char *why);

@@ -96,6 +96,7 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
     list_init(&px->clients);
     timer_init(&px->check, on_check);
     slabs_init(px);
+    memory_init(&px->memory);
     px->front_count = pool_count;
     px->fronts = calloc(pool_count, sizeof(*px->fronts));
     if (px->fronts == NULL || !fronts_init(px, pools, stats, worker)) {
@@ -112,6 +113,7 @@ void proxy_free(struct proxy *px)
         if (px->fronts[i].up != NULL)
             upstream_free(px->fronts[i].up);
     list_unlink(&px->keeper.link);
+    memory_end(px);
     slab_free(&px->client_slab);
     slab_free(&px->request_slab);
     args_free(&px->args);
@@ -121,6 +123,11 @@ void proxy_free(struct proxy *px)
     free(px->part_index);
     free(px->fronts);
     free(px);
+}
+
+void proxy_limit_memory(struct proxy *px, struct budget *budget)
+{
+    memory_begin(px, budget);
 }
 
 void proxy_preconnect(struct proxy *px)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/must.h"
 #include "io/loop.h"
 #include "stats/stats.h"
@@ -18,6 +19,9 @@ struct proxy;
  * it. */
 must_check struct proxy *proxy_new(struct loop *loop, struct pool *const *pools,
                                    uint32_t pool_count, struct stats *stats, unsigned worker);
+
+/** Keeps the worker within the budget, which it shares with others and which must outlive it. */
+void proxy_limit_memory(struct proxy *px, struct budget *budget);
 
 /** Opens the server connections of the pools that have `preconnect`. */
 void proxy_preconnect(struct proxy *px);

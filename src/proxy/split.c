@@ -26,11 +26,32 @@ struct split {
     struct piece pieces[];
 };
 
+static struct meter *meter_of(const struct piece *p)
+{
+    return &p->split->request->px->loop->pool.meter;
+}
+
+/* The memory of a piece's reply is counted. */
+static bool keep_reply(struct piece *p, struct span bytes)
+{
+    size_t before = p->reply.cap;
+    if (!buf_append(&p->reply, bytes))
+        return false;
+    meter_move(meter_of(p), before, p->reply.cap);
+    return true;
+}
+
+static void drop_reply(struct piece *p)
+{
+    meter_sub(meter_of(p), p->reply.cap);
+    buf_free(&p->reply);
+}
+
 void split_free(struct split *s)
 {
     must(s->left == 0);
     for (uint32_t i = 0; i < s->count; i++)
-        buf_free(&s->pieces[i].reply);
+        drop_reply(&s->pieces[i]);
     free(s);
 }
 
@@ -146,8 +167,10 @@ static void piece_error(struct piece *p, struct span reason)
     if (c == NULL)
         return;
     stat_add(&c->front->up->stats->forward_error, 1);
+    size_t before = p->reply.cap;
     if (!c->front->proto->error(&p->reply, reason))
         buf_clear(&p->reply);
+    meter_move(meter_of(p), before, p->reply.cap);
 }
 
 static void on_reply(struct part *part, struct span bytes, bool last, bool error)
@@ -156,12 +179,12 @@ static void on_reply(struct part *part, struct span bytes, bool last, bool error
     struct client *c = p->split->request->client;
     bool begins = p->split->parked == 0; /* of the whole reply, which may be of any size */
     bool wanted = c != NULL && !p->failed && (!begins || client_may_queue(c));
-    if (wanted && buf_append(&p->reply, bytes))
+    if (wanted && keep_reply(p, bytes))
         count_parked(p->split, bytes.len, 0);
     else if (wanted)
         piece_error(p, SPAN("Cannot allocate memory"));
     else if (!p->failed)
-        buf_free(&p->reply);
+        drop_reply(p);
     if (!last)
         return;
     p->error = error;

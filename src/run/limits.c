@@ -10,6 +10,9 @@
 
 /* Descriptors for logs, loops, the statistics port and its peers. */
 enum { RESERVE = 32 };
+/* The least memory_limit for a worker, bytes: a few large requests and replies, and what the pools of
+ * chunks need at all. */
+enum { WORKER_MEMORY = 16 << 20 };
 /* What is asked for when the hard limit is "unlimited": more than any kernel gives a process by
  * default. */
 #define OPEN_FILES_MOST ((rlim_t)1048576)
@@ -68,4 +71,16 @@ void limits_make_room(uint64_t clients)
     int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)room - 1);
     if (fd >= 0)
         close(fd);
+}
+
+bool limits_memory(uint64_t limit, unsigned workers, FILE *errors)
+{
+    uint64_t least = (uint64_t)WORKER_MEMORY * workers;
+    if (limit == 0 || limit >= least)
+        return true;
+    fprintf(errors,
+            "error: memory_limit is %" PRIu64 " bytes, but %u worker(s) need at least %" PRIu64
+            " (16m each)\n",
+            limit, workers, least);
+    return false;
 }

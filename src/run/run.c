@@ -31,6 +31,7 @@ struct process {
     struct privileges privileges;
     struct listeners listeners;
     struct pool **pools;
+    struct budget memory;
     struct stats *stats;
     struct stats_port *stats_port;
     struct control control;
@@ -132,13 +133,22 @@ static bool open_log(struct process *p)
     return err == 0 || refuse(p, path == NULL ? "log" : path, strerror(-err));
 }
 
+static bool limit_memory(struct process *p)
+{
+    uint64_t limit = (uint64_t)p->set->memory_limit;
+    p->memory.limit = (size_t)limit;
+    p->memory.threads = p->worker_count;
+    return limits_memory(limit, p->worker_count, stderr);
+}
+
 /* Everything that can fail for a reason that the user must be told on the terminal. */
 static bool prepare(struct process *p)
 {
     return privileges_find(&p->privileges, p->set->user, p->set->group, stderr) && choose_loop(p) &&
-           limits_clients(p->conf, p->worker_count, &p->clients_most, stderr) && make_pools(p) &&
-           make_stats(p) && listeners_open(&p->listeners, p->conf, &p->privileges, stderr) &&
-           bind_stats(p) && open_log(p);
+           limits_clients(p->conf, p->worker_count, &p->clients_most, stderr) && limit_memory(p) &&
+           make_pools(p) && make_stats(p) &&
+           listeners_open(&p->listeners, p->conf, &p->privileges, stderr) && bind_stats(p) &&
+           open_log(p);
 }
 
 static void on_workers_ended(void *arg)
@@ -156,6 +166,7 @@ static bool start_threads(struct process *p)
         .listeners = p->listeners.fds,
         .pool_count = p->conf->pool_count,
         .clients_most = p->clients_most,
+        .budget = p->memory.limit > 0 ? &p->memory : NULL,
         .stats = p->stats,
         .ended = on_workers_ended,
         .arg = p,

@@ -199,6 +199,8 @@ static bool worker_open(struct worker *w)
     w->proxy = proxy_new(w->loop, o->pools, o->pool_count, o->stats, w->index);
     if (w->proxy == NULL)
         log_error("worker %u: no memory", w->index);
+    else if (o->budget != NULL)
+        proxy_limit_memory(w->proxy, o->budget);
     return w->proxy != NULL;
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/must.h"
 #include "io/loop.h"
 #include "stats/stats.h"
@@ -21,6 +22,7 @@ struct workers_options {
     const int *listeners; /* by pool: the listening fd, the process's */
     uint32_t pool_count;
     uint64_t clients_most; /* clients of all pools together; more are closed at once */
+    struct budget *budget; /* of memory; NULL: no limit */
     struct stats *stats;
     void (*ended)(void *arg); /* called on a worker's thread when the last one has ended in order */
     void *arg;

@@ -89,7 +89,8 @@ def both(ending, servers, story, args=(), ours=None, **keys):
 
 def numbers(stats):
     """The counters that both have, without the moments in time."""
-    ours = {"client_refused", "client_overflow", "ejected", "probes", "probe_failures"}
+    ours = {"client_refused", "client_overflow", "client_memory", "memory_errors", "ejected", "probes",
+            "probe_failures"}
     return {name: numbers(value) if isinstance(value, dict) else value
             for name, value in stats.items() if name not in ours and name != "server_ejected_at"}
 

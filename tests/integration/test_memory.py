@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -162,3 +163,122 @@ def test_idle_clients_take_little(redis_server, cashew):
     finally:
         for client in crowd:
             client.close()
+
+
+# ---------------------------------------------------------------- memory_limit
+
+LIMIT = 64 * MIB
+# What is not counted: the program itself, a loop's own buffers, what the allocator holds between.
+UNCOUNTED = 24 * MIB
+
+
+def limited(redis_server, cashew, **keys):
+    port = harness.free_port()
+    proxy = cashew("global: {memory_limit: 64m}\n"
+                   + harness.pool("alpha", port, [redis_server], redis=True, timeout=20000,
+                                  client_output_soft=2147483647, **keys))
+    warm_up(port)
+    return proxy, port
+
+
+class Watch:
+    """The most memory of a process while a `with` runs."""
+
+    def __init__(self, pid):
+        self.pid, self.peak, self.over = pid, 0, threading.Event()
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self):
+        while not self.over.wait(0.01):
+            self.peak = max(self.peak, rss(self.pid))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def recovers(port):
+    """A new client is served, at once."""
+    with connect(port) as client:
+        client.settimeout(5)
+        client.sendall(harness.resp("SET", "after", "all"))
+        assert client.recv(64) == b"+OK\r\n"
+
+
+def test_memory_limit_and_clients_that_do_not_read(redis_server, cashew):
+    proxy, port = limited(redis_server, cashew)
+    redis_server.client().set("big", b"x" * MIB)
+    with Watch(proxy.pid) as watch, connect(port) as other:
+        crowd = [connect(port) for _ in range(10)]
+        for client in crowd:
+            client.sendall(harness.resp("GET", "big") * 30)
+        harness.wait_for(lambda: proxy.stats()["alpha"]["client_memory"] > 0, timeout=15)
+        # Others were held up for a while, but not for ever.
+        other.settimeout(20)
+        end = time.monotonic() + 20
+        reply = b"-"
+        while not reply.startswith(b"$-1") and time.monotonic() < end:
+            other.sendall(harness.resp("GET", "none"))
+            reply = other.recv(256)
+            assert reply == b"$-1\r\n" or b"memory_limit" in reply
+        assert reply == b"$-1\r\n"
+        for client in crowd:
+            client.close()
+    assert watch.peak <= LIMIT + UNCOUNTED
+    recovers(port)
+    assert "memory_limit" in proxy.log()
+
+
+def test_memory_limit_and_clients_that_read(redis_server, cashew):
+    """Many times the limit goes through, and nobody is closed who reads what he gets."""
+    proxy, port = limited(redis_server, cashew)
+    redis_server.client().set("big", b"x" * 6 * MIB)
+    with Watch(proxy.pid) as watch:
+        crowd = [connect(port) for _ in range(8)]
+        for _ in range(10):
+            for client in crowd:
+                client.sendall(harness.resp("GET", "big"))
+            read_all(crowd, 6 * MIB + len("$6291456\r\n") + 2)
+        for client in crowd:
+            client.close()
+    assert watch.peak <= LIMIT + UNCOUNTED
+    assert proxy.stats()["alpha"]["client_memory"] == 0
+    recovers(port)
+
+
+def test_memory_limit_and_requests_that_pile_up(redis_server, cashew):
+    proxy, port = limited(redis_server, cashew)
+    redis_server.pause()
+    with Watch(proxy.pid) as watch:
+        crowd = [connect(port) for _ in range(60)]
+        left = {client: memoryview(harness.resp("SET", f"k{i}", "x" * 3 * MIB))
+                for i, client in enumerate(crowd)}
+        for client in crowd:
+            client.setblocking(False)
+        end = time.monotonic() + 4
+        while left and time.monotonic() < end:
+            _, ready, _ = select.select([], list(left), [], 0.1)
+            for client in ready:
+                try:
+                    left[client] = left[client][client.send(left[client]):]
+                except OSError:  # it was closed
+                    del left[client]
+                    continue
+                if not left[client]:
+                    del left[client]
+    assert watch.peak <= LIMIT + UNCOUNTED
+    redis_server.resume()
+    for client in crowd:
+        client.close()
+    harness.wait_for(lambda: rss(proxy.pid) < 24 * MIB, timeout=20)
+    recovers(port)
+
+
+def test_memory_limit_must_suffice(redis_server):
+    with pytest.raises(harness.StartError, match="memory_limit is 8388608 bytes, but 1 worker"):
+        harness.Cashew("global: {memory_limit: 8m, workers: 1}\n"
+                       + harness.pool("alpha", harness.free_port(), [redis_server], redis=True))

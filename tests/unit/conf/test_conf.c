@@ -242,11 +242,10 @@ static void test_order(void **state)
 
 static void test_global(void **state)
 {
-    struct conf *c =
-        good("global:\n  workers: auto\n  io: auto\n  output: /l\n  verbosity: 11\n"
-             "  pid_file: /p\n  stats_addr: 127.0.0.1\n  stats_port: 1\n"
-             "  stats_interval: 0\n  daemonize: true\n  user: u\n  group: g\n"
-             "  shutdown_timeout: 5\n" POOL(""));
+    struct conf *c = good("global:\n  workers: auto\n  io: auto\n  output: /l\n  verbosity: 11\n"
+                          "  pid_file: /p\n  stats_addr: 127.0.0.1\n  stats_port: 1\n"
+                          "  stats_interval: 0\n  daemonize: true\n  user: u\n  group: g\n"
+                          "  shutdown_timeout: 5\n  memory_limit: 64m\n" POOL(""));
 
     (void)state;
     assert_int_equal(c->pool_count, 1);
@@ -258,6 +257,7 @@ static void test_global(void **state)
     assert_string_equal(c->global.user, "u");
     assert_string_equal(c->global.group, "g");
     assert_int_equal(c->global.shutdown_timeout, 5);
+    assert_int_equal(c->global.memory_limit, 64 << 20);
     assert_true(c->global.daemonize);
     conf_free(c);
 
