@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/word.h"
 
 /* The columns of the tables. */
 #define NONE                                                                                       \
@@ -68,13 +69,6 @@ struct folded {
     bool sub;
 };
 
-static uint64_t load64(const char *p)
-{
-    uint64_t w = 0;
-    memcpy(&w, p, sizeof(w));
-    return le64toh(w);
-}
-
 static uint64_t load32(const char *p)
 {
     uint32_t w = 0;
@@ -111,7 +105,7 @@ static bool is_named(const struct command *c, const struct folded *f)
     if (c->len != f->len || c->sub != f->sub)
         return false;
     size_t i = 0;
-    while (i < f->words && load64(c->name + i * WORD) == f->word[i])
+    while (i < f->words && word_load(c->name + i * WORD) == f->word[i])
         i++;
     return i == f->words;
 }
@@ -139,9 +133,23 @@ static const struct command *find_text(struct span text, bool sub)
     return find(&f);
 }
 
+/* A name of at most one word, as nearly all are: the same search, without loops. */
+static const struct command *find_short(struct span name)
+{
+    uint64_t word = lower(load_part(name.ptr, name.len));
+    size_t at = word * multiplier >> (64 - SLOT_BITS);
+    for (; slots[at] != 0; at = (at + 1) % ARRAY_LEN(slots)) {
+        const struct command *c = &rows[slots[at] - 1];
+        if (word_load(c->name) == word && c->len == name.len && !c->sub)
+            return c;
+    }
+    return NULL;
+}
+
 const struct command *command_find(struct span name)
 {
-    return find_text(name, false);
+    bool is_short = name.len > 0 && name.len <= WORD;
+    return is_short ? find_short(name) : find_text(name, false);
 }
 
 const struct command *command_find_sub(const struct command *container, struct span sub)

@@ -115,7 +115,7 @@ static void stored_key(const struct key_place *k, struct request_view *v)
         add_range(v, found, 1, 1);
 }
 
-bool keys_find(const struct command *c, struct request_view *v)
+bool keys_find_all(const struct command *c, struct request_view *v)
 {
     bool ready = true;
     for (size_t i = 0; i < COMMAND_PLACES; i++) {

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "proto/redis/classify.h"
 #include "proto/redis/inline.h"
 #include "proto/redis/number.h"
@@ -51,22 +52,22 @@ static void scratch_clear(struct buf *scratch)
         buf_free(scratch);
 }
 
-/* The common header: `mark`, a number of one to three digits from 1 on, CR LF. Returns its bytes; 0
- * if it is no such one, or if less than six bytes, what the shortest argument takes, are here. */
-static inline size_t quick_header(const char *at, const char *end, char mark, uint32_t *value)
+/* The common header at the front of a word: `mark`, a number of one to four digits from 1 on, CR LF.
+ * Returns its bytes; 0 if it is no such one. */
+static inline size_t quick_header(uint64_t word, char mark, uint32_t *value)
 {
-    if (end - at < 6 || at[0] != mark)
+    enum { CR_LF = '\r' | '\n' << 8, MOST_DIGITS = 4 };
+    uint32_t n = (uint32_t)(word >> 8 & 0xff) - '0';
+    if ((char)(word & 0xff) != mark || n - 1 > 8)
         return 0;
-    uint32_t n = (uint32_t)(at[1] - '0');
-    uint32_t valid = n - 1 <= 8;
     size_t digits = 1;
-    for (; digits < 3 && at[1 + digits] != '\r'; digits++) {
-        uint32_t digit = (uint32_t)(at[1 + digits] - '0');
-        valid &= digit <= 9;
+    for (word >>= 16; (word & 0xffff) != CR_LF; word >>= 8) {
+        uint32_t digit = (uint32_t)(word & 0xff) - '0';
+        if (digit > 9 || digits == MOST_DIGITS)
+            return 0;
         n = n * 10 + digit;
+        digits++;
     }
-    if (!valid || at[1 + digits] != '\r' || at[2 + digits] != '\n')
-        return 0;
     *value = n;
     return digits + 3;
 }
@@ -108,7 +109,7 @@ static enum parse take_header(struct request_parser *p, struct span in, struct s
 static enum parse take_count(struct request_parser *p, const struct proto_session *ses,
                              struct span in, struct request_view *out)
 {
-    size_t header = quick_header(in.ptr, in.ptr + in.len, '*', &p->left);
+    size_t header = in.len < 8 ? 0 : quick_header(word_load(in.ptr), '*', &p->left);
     p->pos += (uint32_t)header;
     if (header > 0) {
         p->scan = 0;
@@ -164,28 +165,32 @@ static enum parse take_length(struct request_parser *p, const struct proto_sessi
     return PARSE_DONE;
 }
 
+/* The shortest argument, and the longest header that quick_header() reads. */
+enum { SHORTEST_ARG = 7 };
+
 /* Takes the arguments that are short, whole and written as every client writes them, up to the
  * first other one. */
 static void quick_args(struct request_parser *p, struct span in)
 {
-    const char *at = in.ptr + p->pos;
-    const char *end = in.ptr + in.len;
+    size_t at = p->pos;
     uint32_t left = p->left;
     for (; left > 0; left--) {
         uint32_t bulk = 0;
-        size_t header = quick_header(at, end, '$', &bulk);
-        const char *body = at + header;
-        if (header == 0 || (size_t)(end - body) < (size_t)bulk + 2 || body[bulk] != '\r' ||
-            body[bulk + 1] != '\n')
+        size_t here = in.len - at;
+        /* A whole word from the byte before on, which there is: so none behind the end is read. */
+        size_t header =
+            here < SHORTEST_ARG ? 0 : quick_header(word_load(in.ptr + at - 1) >> 8, '$', &bulk);
+        if (header == 0 || here < header + bulk + 2 ||
+            memcmp(in.ptr + at + header + bulk, "\r\n", 2) != 0)
             break;
         /* When memory is out it is out in take_args() too, which says so. */
-        if (!args_push(p->args, (uint32_t)(body - in.ptr), bulk))
+        if (!args_push(p->args, (uint32_t)(at + header), bulk))
             break;
-        at = body + bulk + 2;
+        at += header + bulk + 2;
     }
     if (left < p->left)
         p->scan = 0;
-    p->pos = (uint32_t)(at - in.ptr);
+    p->pos = (uint32_t)at;
     p->left = left;
 }
 
