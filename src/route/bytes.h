@@ -15,8 +15,9 @@ static inline uint32_t byte_unsigned(const char *p)
 /** A byte from 0x80 up fills the upper 24 bits with ones. */
 static inline uint32_t byte_signed(const char *p)
 {
-    uint32_t b = byte_unsigned(p);
-    return (b ^ 0x80U) - 0x80U;
+    /* Any object may be read as bytes of either sign, and this is one instruction. */
+    const int8_t *byte = (const int8_t *)p;
+    return (uint32_t)*byte;
 }
 
 static inline uint32_t le16(const char *p)

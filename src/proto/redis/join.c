@@ -79,12 +79,13 @@ static bool values_begin(struct values *v, const struct part_reply *part)
 static bool append_values(struct values *v, const uint16_t *part_of, uint32_t key_count,
                           struct chunk_pool *pool, struct chain *out, uint32_t *bad)
 {
+    struct header h = HEADER_NONE;
     for (uint32_t i = 0; i < key_count;) {
         struct values *from = &v[part_of[i]];
         size_t run = 0;
         uint16_t part = part_of[i];
         for (; i < key_count && part_of[i] == part; i++) {
-            size_t len = from->left > 0 ? redis_reply_value(span_from(from->rest, run)) : 0;
+            size_t len = from->left > 0 ? redis_reply_value(&h, span_from(from->rest, run)) : 0;
             if (len == 0) {
                 *bad = part;
                 return false;

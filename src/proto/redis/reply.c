@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/word.h"
+#include "proto/redis/header.h"
 
 /* reply_parser.state. */
 enum { AT_TYPE, IN_TEXT, TEXT_END, IN_NUMBER, NUMBER_END, IN_BODY };
@@ -228,7 +230,8 @@ static enum step take(struct reply_parser *p, uint8_t expect, const char **at, c
     }
 }
 
-size_t redis_reply_bulk(struct span in)
+/* As redis_reply_bulk(), of whatever form. */
+static size_t any_bulk(struct span in)
 {
     const char *c = in.ptr + 1;
     const char *end = in.ptr + in.len;
@@ -249,26 +252,72 @@ size_t redis_reply_bulk(struct span in)
     return (size_t)(c + 4 + n - in.ptr);
 }
 
-size_t redis_reply_value(struct span in)
+size_t redis_reply_bulk(struct span in)
 {
-    size_t len = redis_reply_bulk(in);
+    uint32_t n = 0;
+    uint32_t header = in.len < sizeof(uint64_t) ? 0 : header_read(word_load(in.ptr), '$', &n);
+    if (header == 0)
+        return any_bulk(in);
+    size_t whole = (size_t)header + n + 2;
+    return whole <= in.len && memcmp(in.ptr + whole - 2, "\r\n", 2) == 0 ? whole : 0;
+}
+
+/* The same of one of several, where `last` is the header of the one before. */
+static inline size_t next_bulk(struct header *last, struct span in)
+{
+    if (in.len < sizeof(uint64_t) || !header_next(last, word_load(in.ptr), '$'))
+        return any_bulk(in);
+    size_t whole = (size_t)last->len + last->value + 2;
+    return whole <= in.len && memcmp(in.ptr + whole - 2, "\r\n", 2) == 0 ? whole : 0;
+}
+
+size_t redis_reply_value(struct header *last, struct span in)
+{
+    size_t len = next_bulk(last, in);
     if (len == 0 && in.len >= 3 && memcmp(in.ptr, "_\r\n", 3) == 0)
         return 3;
     return len;
 }
 
+/* Bytes of the integer of common length, without a sign, that `in` begins with; else 0. */
+static size_t quick_integer(struct span in)
+{
+    size_t len = 1;
+    while (len < in.len && len < DIGITS_MAX && in.ptr[len] >= '0' && in.ptr[len] <= '9')
+        len++;
+    return len > 1 && in.len - len >= 2 && memcmp(in.ptr + len, "\r\n", 2) == 0 ? len + 2 : 0;
+}
+
 /* Bytes of an element of a common kind, whole at the front of `in`; 0 if it is no such one. */
 static inline size_t quick_element(struct span in)
 {
-    if (in.len >= 5 && memcmp(in.ptr, "+OK\r\n", 5) == 0)
-        return 5;
-    return redis_reply_bulk(in);
+    if (in.ptr[0] == '$')
+        return redis_reply_bulk(in);
+    if (in.ptr[0] == ':')
+        return quick_integer(in);
+    return in.len >= 5 && memcmp(in.ptr, "+OK\r\n", 5) == 0 ? 5 : 0;
+}
+
+/* Takes elements of common kinds of the innermost array, up to the last one, which ends it. */
+static const char *quick_elements(struct reply_parser *p, const char *at, const char *end)
+{
+    uint32_t *left = level(p, p->depth - 1);
+    struct header h = HEADER_NONE;
+    for (; *left > 1 && at < end; --*left) {
+        struct span rest = span_of(at, (size_t)(end - at));
+        size_t quick = *at == '$' ? next_bulk(&h, rest) : quick_element(rest);
+        if (quick == 0)
+            break;
+        at += quick;
+    }
+    return at;
 }
 
 static enum parse done(struct reply_parser *p, size_t *used, size_t n)
 {
     /* Whoever zeroes the parser next would lose it. */
-    free(p->stack);
+    if (p->stack != NULL)
+        free(p->stack);
     p->stack = NULL;
     *used = n;
     return PARSE_DONE;
@@ -288,6 +337,8 @@ enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span
         }
         if (step == STEP_ELEMENT && close_element(p))
             return done(p, used, (size_t)(at - in.ptr));
+        if (p->state == AT_TYPE && p->depth > 0)
+            at = quick_elements(p, at, end);
     }
     *used = in.len;
     return PARSE_MORE;
@@ -295,6 +346,7 @@ enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span
 
 void redis_reply_reset(struct reply_parser *p)
 {
-    free(p->stack);
+    if (p->stack != NULL) /* it seldom is, and to call free() for each reply costs */
+        free(p->stack);
     *p = (struct reply_parser){0};
 }

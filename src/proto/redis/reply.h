@@ -6,6 +6,7 @@
 #define PROTO_REDIS_REPLY_H
 
 #include "proto/proto.h"
+#include "proto/redis/header.h"
 
 /** Arrays that may be open within another at a time (an array that is the last element of its own
  * takes its place). Deeper ones are no reply. */
@@ -22,7 +23,8 @@ void redis_reply_reset(struct reply_parser *p);
 /** Bytes of the bulk string, null included, that `in` begins with; 0 if it is none or not whole. */
 size_t redis_reply_bulk(struct span in);
 
-/** The same of a value that a framed reply holds: there null may also be that of RESP3. */
-size_t redis_reply_value(struct span in);
+/** The same of a value that a framed reply holds: there null may also be that of RESP3. `last` is the
+ * header of the value before. */
+size_t redis_reply_value(struct header *last, struct span in);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/word.h"
 #include "proto/redis/classify.h"
+#include "proto/redis/header.h"
 #include "proto/redis/inline.h"
 #include "proto/redis/number.h"
 
@@ -52,26 +53,6 @@ static void scratch_clear(struct buf *scratch)
         buf_free(scratch);
 }
 
-/* The common header at the front of a word: `mark`, a number of one to four digits from 1 on, CR LF.
- * Returns its bytes; 0 if it is no such one. */
-static inline size_t quick_header(uint64_t word, char mark, uint32_t *value)
-{
-    enum { CR_LF = '\r' | '\n' << 8, MOST_DIGITS = 4 };
-    uint32_t n = (uint32_t)(word >> 8 & 0xff) - '0';
-    if ((char)(word & 0xff) != mark || n - 1 > 8)
-        return 0;
-    size_t digits = 1;
-    for (word >>= 16; (word & 0xffff) != CR_LF; word >>= 8) {
-        uint32_t digit = (uint32_t)(word & 0xff) - '0';
-        if (digit > 9 || digits == MOST_DIGITS)
-            return 0;
-        n = n * 10 + digit;
-        digits++;
-    }
-    *value = n;
-    return digits + 3;
-}
-
 /* A line of any kind from p->pos on, up to `stop`, for which redis looks with strchr(): a NUL hides
  * what is behind it. PARSE_DONE: p->scan is the offset of `stop` from pos. PARSE_BAD: it is too
  * long. */
@@ -109,7 +90,7 @@ static enum parse take_header(struct request_parser *p, struct span in, struct s
 static enum parse take_count(struct request_parser *p, const struct proto_session *ses,
                              struct span in, struct request_view *out)
 {
-    size_t header = in.len < 8 ? 0 : quick_header(word_load(in.ptr), '*', &p->left);
+    size_t header = in.len < 8 ? 0 : header_read(word_load(in.ptr), '*', &p->left);
     p->pos += (uint32_t)header;
     if (header > 0) {
         p->scan = 0;
@@ -165,28 +146,56 @@ static enum parse take_length(struct request_parser *p, const struct proto_sessi
     return PARSE_DONE;
 }
 
-/* The shortest argument, and the longest header that quick_header() reads. */
-enum { SHORTEST_ARG = 7 };
+/* An argument with a byte in it is at least as long as the longest header that is read at once. */
+enum { SHORTEST_ARG = HEADER_MOST };
+
+/* The word whose first byte is that of the argument at `at`, at least SHORTEST_ARG bytes before the
+ * end. It is loaded from the byte before on, which there is: so no byte behind the end is read. */
+static inline uint64_t arg_word(struct span in, size_t at)
+{
+    return word_load(in.ptr + at - 1) >> 8;
+}
+
+/* Takes the argument at `at`, whose header has been read, if it is whole. Returns its bytes, or 0. */
+static inline size_t quick_arg(struct request_parser *p, struct span in, size_t at, uint32_t header,
+                               uint32_t bulk)
+{
+    size_t whole = (size_t)header + bulk + 2;
+    if (in.len - at < whole || memcmp(in.ptr + at + whole - 2, "\r\n", 2) != 0)
+        return 0;
+    /* When memory is out it is out in take_args() too, which says so. */
+    return args_push(p->args, (uint32_t)at + header, bulk) ? whole : 0;
+}
+
+/* Takes the first of many arguments, up to one that is not short or not whole. */
+static size_t many_args(struct request_parser *p, struct span in, size_t at, uint32_t *left)
+{
+    struct header h = HEADER_NONE;
+    for (; *left > 0 && in.len - at >= SHORTEST_ARG; --*left) {
+        size_t took = 0;
+        if (header_next(&h, arg_word(in, at), '$'))
+            took = quick_arg(p, in, at, h.len, h.value);
+        if (took == 0)
+            break;
+        at += took;
+    }
+    return at;
+}
 
 /* Takes the arguments that are short, whole and written as every client writes them, up to the
  * first other one. */
 static void quick_args(struct request_parser *p, struct span in)
 {
-    size_t at = p->pos;
+    enum { FEW = 4 };
     uint32_t left = p->left;
-    for (; left > 0; left--) {
+    size_t at = left > FEW ? many_args(p, in, p->pos, &left) : p->pos;
+    for (; left > 0 && in.len - at >= SHORTEST_ARG; left--) {
         uint32_t bulk = 0;
-        size_t here = in.len - at;
-        /* A whole word from the byte before on, which there is: so none behind the end is read. */
-        size_t header =
-            here < SHORTEST_ARG ? 0 : quick_header(word_load(in.ptr + at - 1) >> 8, '$', &bulk);
-        if (header == 0 || here < header + bulk + 2 ||
-            memcmp(in.ptr + at + header + bulk, "\r\n", 2) != 0)
+        uint32_t header = header_read(arg_word(in, at), '$', &bulk);
+        size_t took = header > 0 ? quick_arg(p, in, at, header, bulk) : 0;
+        if (took == 0)
             break;
-        /* When memory is out it is out in take_args() too, which says so. */
-        if (!args_push(p->args, (uint32_t)(at + header), bulk))
-            break;
-        at += header + bulk + 2;
+        at += took;
     }
     if (left < p->left)
         p->scan = 0;
