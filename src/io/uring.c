@@ -58,7 +58,7 @@ enum op {
     OP_RECV,   /* multishot */
     OP_IN,     /* plain: until there is something to receive */
     OP_OUT,    /* until there is room, or connecting ended */
-    OP_WATCH,  /* until the connection breaks, while it is paused; or until a LOCAL one ends */
+    OP_WATCH,  /* until the connection breaks; or until a LOCAL one ends */
     OP_ACCEPT, /* until a client waits */
     OP_WAKE,   /* the eventfd, multishot */
     OP_MASK = 7,
@@ -314,11 +314,12 @@ static void rescan(struct sock *s)
         list_append(&self(s->loop)->rescan, &s->link);
 }
 
-/* The kernel (seen with 6.18) forgets to complete a multishot receive from a unix socket whose peer
- * sent bytes and ended in one go. So the ends of those are asked for separately. */
+/* The kernel (seen with 6.18) forgets to complete a multishot receive when the peer sent bytes and
+ * ended in one go: over a unix socket by any end, over TCP by a reset. So these are asked for
+ * separately. */
 static bool watches_end(struct uring_loop *u, struct sock *s)
 {
-    return !(s->bits & LOCAL) || request(u, s->backend, OP_WATCH);
+    return (s->bits & HUNG_UP) || request(u, s->backend, OP_WATCH);
 }
 
 static bool is_local(int fd)
@@ -602,6 +603,15 @@ static void check_paused(struct sock *s, int events)
         s->bits |= HUNG_UP;
 }
 
+/* ... and of one that is: the multishot receive may have forgotten to say so. */
+static void check_forgotten(struct uring_loop *u, struct sock *s, int events)
+{
+    if (events < 0 || !(events & (POLLERR | POLLHUP)) || (s->bits & SOCK_PAUSED))
+        return;
+    s->bits |= HUNG_UP;
+    make_plain(u, s);
+}
+
 static void end_connect(struct sock *s)
 {
     int err = kernel_connected(s->fd);
@@ -627,6 +637,8 @@ static void sock_event(struct uring_loop *u, struct sock *s, enum op op,
             s->bits &= ~(uint32_t)LOCAL;
             make_plain(u, s);
         }
+        if (op == OP_WATCH)
+            check_forgotten(u, s, cqe->res);
         check_paused(s, cqe->res);
     }
     if (!(s->bits & (SOCK_CLOSING | CONNECT_FAILED)))

@@ -4,6 +4,7 @@
 
 #include <netdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -472,6 +473,48 @@ static void sees_a_reset(void **state)
     rig_idle(&b->rig);
     assert_int_equal(n->ended, 1);
     assert_true(send_span(n, SPAN("x")) < 0);
+}
+
+/* Bytes and, a moment later, an end or a reset, while the loop turns. */
+struct quick_end {
+    struct far *far;
+    unsigned moment;
+    bool in_order;
+};
+
+static void *end_quickly(void *arg)
+{
+    struct quick_end *q = arg;
+    far_send(q->far, SPAN("half of a request"));
+    for (atomic_uint i = 0; i < q->moment; i++)
+        ;
+    if (q->in_order)
+        far_close(q->far);
+    else
+        far_reset(q->far);
+    return NULL;
+}
+
+static void sees_an_end_behind_bytes(void **state)
+{
+    struct bench *b = *state;
+    for (unsigned i = 0; i < (b->rig.sim ? 1 : 800); i++) {
+        struct node *n = adopted(b, 0);
+        struct quick_end q = {.far = &n->far, .moment = i / 2 * 64 % 20000, .in_order = i % 2};
+        pthread_t thread;
+        if (!b->rig.sim && !b->rig.v->tcp) /* it breaks when its peer closes with bytes unread */
+            assert_int_equal(send_span(n, SPAN("x")), 1);
+        if (b->rig.sim)
+            end_quickly(&q);
+        else
+            assert_int_equal(pthread_create(&thread, NULL, end_quickly, &q), 0);
+        UNTIL(&b->rig, n->ended == 1);
+        if (!b->rig.sim)
+            pthread_join(thread, NULL);
+        node_close(n);
+        UNTIL(&b->rig, n->closed == 1);
+        buf_free(&n->got);
+    }
 }
 
 static void sees_a_reset_while_paused(void **state)
@@ -1049,6 +1092,7 @@ int main(void)
         cmocka_unit_test(end_waits_for_resume),
         cmocka_unit_test(much_then_end),
         cmocka_unit_test(sees_a_reset),
+        cmocka_unit_test(sees_an_end_behind_bytes),
         cmocka_unit_test(sees_a_reset_while_paused),
         cmocka_unit_test(closes_once),
         cmocka_unit_test(closes_in_recv),
