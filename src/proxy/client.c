@@ -66,15 +66,28 @@ void client_end(struct client *c)
         finish(c);
 }
 
+static void note_failure(const struct client *c, const char *why)
+{
+    log_info("pool '%s': closing client %u with %u requests open: %s", pool_name(c), c->id, c->open,
+             why);
+    stat_add(&stats_of(c)->client_err, 1);
+}
+
 void client_fail(struct client *c, const char *why)
 {
     if (c->state >= CLIENT_FINISHING)
         return;
-    log_info("pool '%s': closing client %u with %u requests open: %s", pool_name(c), c->id, c->open,
-             why);
-    stat_add(&stats_of(c)->client_err, 1);
+    note_failure(c, why);
     leave_requests(c, CLIENT_CLOSING);
     stream_close(&c->stream);
+}
+
+void client_break(struct client *c, const char *why)
+{
+    if (c->state >= CLIENT_FINISHING)
+        return;
+    note_failure(c, why);
+    finish(c);
 }
 
 void client_cut(struct client *c)

@@ -138,4 +138,8 @@ void client_out_of_memory(struct client *c);
 /** Closes at once, dropping what was not sent. `why` goes to the log. */
 void client_fail(struct client *c, const char *why);
 
+/** Closes behind what is already queued, for when a reply breaks off: the replies before it are whole
+ * and may still lie there. `why` goes to the log. */
+void client_break(struct client *c, const char *why);
+
 #endif

@@ -86,7 +86,7 @@ void request_fail(struct request *r, struct span reason)
         /* Part of the reply has left: only the end of the connection can tell that the rest is
          * missing. */
         r->done = true;
-        client_fail(c, reason.ptr);
+        client_break(c, reason.ptr);
         return;
     }
     drop_parked(r);

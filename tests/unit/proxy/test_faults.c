@@ -142,7 +142,7 @@ static void test_dies_mid_reply(void **state)
     fake_send(a(), 3);
     sim_peer_close(fake_conn_now(a())->peer);
     sim_settle(r->loop);
-    assert_true(sim_peer_gone(streamed));
+    assert_true(sim_peer_ended(streamed));
     assert_true(sim_peer_received(streamed).len > 0);
     fake_send_all(b());
     rig_expect_begin(r, parked, "$4\r\n<k");
@@ -338,7 +338,7 @@ static void test_timeout_of_streamed_reply(void **state)
     fake_send(a(), 5);
     EXPECT(r, c, "$4\r\n<");
     sim_advance(r->loop, 20);
-    assert_true(sim_peer_gone(c));
+    assert_true(sim_peer_ended(c));
     EXPECT(r, d, LATE);
     fake_send_all(a());
     rig_expect_get(r, d, "k3");
