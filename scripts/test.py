@@ -208,6 +208,33 @@ def stage_uring():
     return integration(binary, env={"CASHEW_IO": "uring"})
 
 
+def chaos(kind, *options):
+    """Clients with tokens between failing servers: one test for each configuration of the proxy."""
+    binary = build.build(kind)
+    done = subprocess.run(["/usr/bin/python3", ROOT / "tests" / "chaos" / "chaos.py", "--build",
+                           kind, *options], check=False, stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "CASHEW_BIN": str(binary)})
+    print(done.stdout, end="", flush=True)
+    lines = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    count = Count(passed=sum(" rounds in " in line for line in lines))
+    count.skipped += [("chaos", line.partition(": ")[2]) for line in lines
+                      if line.startswith("skipped: ")]
+    if done.returncode:
+        count.failed.append("chaos: " + next((line for line in lines if "seed" in line), ""))
+    return count
+
+
+def stage_chaos():
+    return chaos("gcc", "--seconds", "12", "--round-seconds", "3")
+
+
+def stage_chaos_long():
+    count = chaos("release", "--minutes", "5")
+    count += chaos("address", "--minutes", "3", "--bound", "20")
+    count += chaos("thread", "--minutes", "3", "--bound", "20")
+    return count
+
+
 def stage_clang():
     return unit("clang")
 
@@ -286,12 +313,14 @@ STAGES = [
     ("generated", stage_generated, True, "generated files are up to date"),
     ("unit", stage_unit, True, "unit tests"),
     ("integration", stage_integration, True, "real servers, epoll loop"),
+    ("chaos", stage_chaos, True, "clients with tokens and failing servers, a short run"),
     ("clang", stage_clang, True, "unit tests, clang -Werror"),
     ("asan", stage_asan, True, "unit tests under ASan and UBSan"),
     ("fuzz", stage_fuzz, True, "a short run of each fuzz target"),
     ("tsan", stage_tsan, True, "some integration tests under TSan, 2 workers"),
     ("uring", stage_uring, False, "integration tests, io_uring loop"),
     ("release", stage_release, False, "integration tests of the optimised binary"),
+    ("chaos-long", stage_chaos_long, False, "the same for minutes, also under ASan and TSan"),
     ("long", stage_long, False, "tests marked long, optimised binary"),
     ("asan-integration", stage_asan_integration, False, "integration tests, ASan and UBSan"),
     ("tsan-integration", stage_tsan_integration, False, "unit and integration tests, TSan"),

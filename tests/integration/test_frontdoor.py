@@ -21,7 +21,7 @@ def dev(*args, **options):
 def test_help_names_every_command():
     done = dev("help")
     assert done.returncode == 0
-    for command in ("run", "test", "build", "san", "lint", "fmt", "help"):
+    for command in ("run", "test", "build", "san", "chaos", "lint", "fmt", "help"):
         assert re.search(rf"^  {command} ", done.stdout, re.M)
 
 
