@@ -225,7 +225,7 @@ def chaos(kind, *options):
 
 
 def stage_chaos():
-    return chaos("gcc", "--seconds", "12", "--round-seconds", "3")
+    return chaos("gcc", "--seconds", "8", "--round-seconds", "2")
 
 
 def stage_chaos_long():
