@@ -378,9 +378,38 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
     return fate == REQUEST_TAKEN ? 0 : v.len;
 }
 
+/* Has it no part in the silence? What it was asked to wait for, and what it reads, is no idleness. */
+static bool busy(const struct client *c)
+{
+    bool kept_waiting = stream_paused(&c->stream) && stream_pending(&c->stream) == 0;
+    return c->open > 0 || kept_waiting || (uint32_t)c->stream.sent != c->sent;
+}
+
+void client_check_idle(struct client *c)
+{
+    uint32_t timeout = (uint32_t)c->front->up->pool->conf->client_idle_timeout;
+    uint32_t now = (uint32_t)loop_now(c->front->px->loop);
+    if (timeout == 0 || c->state != CLIENT_OPEN)
+        return;
+    if (busy(c)) {
+        c->heard = now;
+        c->sent = (uint32_t)c->stream.sent;
+    }
+    if (now - c->heard < timeout)
+        return;
+    log_info("pool '%s': closing client %u: nothing came for %u ms (client_idle_timeout)%s",
+             pool_name(c), c->id, now - c->heard, c->half ? ", in the middle of a request" : "");
+    stat_add(&stats_of(c)->client_idle, 1);
+    if (stream_pending(&c->stream) > 0)
+        client_fail(c, "it does not read, either");
+    else
+        client_end(c);
+}
+
 static size_t on_data(struct stream *s, struct span in)
 {
     struct client *c = of_stream(s);
+    c->heard = (uint32_t)loop_now(c->front->px->loop);
     size_t used = 0;
     bool again = true;
     while (again && used < in.len && may_read(c))
@@ -435,6 +464,9 @@ int client_open(struct front *front, int fd)
     c->front = front;
     c->session.settings = &front->up->pool->settings;
     c->id = px->next_id++;
+    c->heard = (uint32_t)loop_now(px->loop);
+    if (px->idle_ms > 0 && !timer_running(&px->idle))
+        timer_start(px->loop, &px->idle, px->idle_ms);
     c->came = (uint32_t)(loop_now(px->loop) / 1000);
     login_begin(c);
     c->waiter.go = on_go;

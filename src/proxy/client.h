@@ -56,6 +56,8 @@ struct proxy {
     uint32_t *shards;     /* work space of a split: see split.c */
     uint32_t shards_cap;
     uint32_t *part_index; /* by server: its part in the split request that is being made */
+    struct timer idle;    /* looks for clients of which nothing is heard */
+    uint32_t idle_ms;     /* how often; 0: no pool wants it */
     struct timer check;   /* is the orderly end complete? */
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -81,7 +83,9 @@ struct client {
     size_t parked; /* bytes of replies that wait for their turn */
     uint32_t open; /* requests in the FIFO */
     uint32_t id;
-    uint32_t came;          /* s of the loop's clock */
+    uint32_t heard; /* when bytes came last, or it was busy: ms of the loop's clock, modulo 2^32 */
+    uint32_t sent;  /* bytes that had been sent then, modulo 2^32 */
+    uint32_t came;  /* s of the loop's clock */
     struct lane lane;       /* the connections that its requests go by */
     struct profile *wanted; /* the login that it asked for, while that is under way; NULL: none */
     bool alone;             /* no request is read while another is open */
@@ -134,6 +138,9 @@ void client_read_on(struct client *c);
 /** Closes it since memory is short; with an error if what is held is mostly a request that came in part. Not
  * from inside its own callbacks. */
 void client_out_of_memory(struct client *c);
+
+/** Closes it if nothing was heard of it for its pool's client_idle_timeout. */
+void client_check_idle(struct client *c);
 
 /** Closes at once, dropping what was not sent. `why` goes to the log. */
 void client_fail(struct client *c, const char *why);

@@ -9,6 +9,8 @@
 /* How often it is looked whether the orderly end is complete, and how long clients that have all
  * their replies may take to see our FIN and send theirs, ms. */
 enum { CHECK_MS = 5, STOP_LINGER_MS = 250 };
+/* The shortest time between two looks for idle clients, ms. */
+enum { IDLE_MS = 100 };
 
 static bool upstreams_stopped(struct proxy *px)
 {
@@ -35,6 +37,29 @@ static void on_check(struct timer *t)
         px->stopped(px->stopped_arg);
     else
         timer_start(px->loop, t, CHECK_MS);
+}
+
+/* Clients are looked at now and then, rather than to note with every request when its client is due. */
+static void on_idle(struct timer *t)
+{
+    struct proxy *px = container_of(t, struct proxy, idle);
+    LIST_FOREACH_SAFE (node, &px->clients) {
+        client_check_idle(container_of(node, struct client, link));
+    }
+    if (!list_empty(&px->clients))
+        timer_start(px->loop, t, px->idle_ms);
+}
+
+/* Eight times in the shortest time that a pool gives its clients, but not all the time. */
+static void idle_init(struct proxy *px, struct pool *const *pools)
+{
+    timer_init(&px->idle, on_idle);
+    for (uint32_t i = 0; i < px->front_count; i++) {
+        uint32_t timeout = (uint32_t)pools[i]->conf->client_idle_timeout;
+        uint32_t ms = timeout / 8 < IDLE_MS ? IDLE_MS : timeout / 8;
+        if (timeout > 0 && (px->idle_ms == 0 || ms < px->idle_ms))
+            px->idle_ms = ms;
+    }
 }
 
 static bool slabs_can_shed(struct keeper *k)
@@ -98,6 +123,7 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
     slabs_init(px);
     memory_init(&px->memory);
     px->front_count = pool_count;
+    idle_init(px, pools);
     px->fronts = calloc(pool_count, sizeof(*px->fronts));
     if (px->fronts == NULL || !fronts_init(px, pools, stats, worker)) {
         proxy_free(px);
@@ -114,6 +140,7 @@ void proxy_free(struct proxy *px)
             upstream_free(px->fronts[i].up);
     list_unlink(&px->keeper.link);
     memory_end(px);
+    timer_stop(px->loop, &px->idle);
     slab_free(&px->client_slab);
     slab_free(&px->request_slab);
     args_free(&px->args);

@@ -89,7 +89,7 @@ def both(ending, servers, story, args=(), ours=None, **keys):
 
 def numbers(stats):
     """The counters that both have, without the moments in time."""
-    ours = {"client_refused", "client_overflow", "client_memory", "memory_errors", "ejected", "probes",
+    ours = {"client_refused", "client_overflow", "client_memory", "memory_errors", "client_idle", "ejected", "probes",
             "probe_failures"}
     return {name: numbers(value) if isinstance(value, dict) else value
             for name, value in stats.items() if name not in ours and name != "server_ejected_at"}

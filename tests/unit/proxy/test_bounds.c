@@ -172,6 +172,63 @@ static void test_request_size(void **state)
     buf_free(&wire);
 }
 
+static void test_idle_client_is_closed(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  client_idle_timeout: 2000\n" ONE);
+    struct sim_peer *idle = rig_client(r, 0);
+    struct sim_peer *talks = rig_client(r, 0);
+    struct sim_peer *half = rig_client(r, 0);
+    rig_ask(r, idle, "GET k");
+    rig_expect_get(r, idle, "k");
+    SEND(r, half, "*2\r\n$3\r\nGE");
+    for (int i = 0; i < 10; i++) {
+        sim_advance(r->loop, 190);
+        rig_ask(r, talks, "GET k");
+        rig_expect_get(r, talks, "k");
+        assert_false(sim_peer_ended(idle) || sim_peer_ended(half));
+    }
+    sim_advance(r->loop, 400);
+    assert_true(sim_peer_ended(idle));
+    assert_true(sim_peer_ended(half));
+    EXPECT(r, half, "");
+    assert_false(sim_peer_ended(talks));
+    assert_int_equal(POOL_STAT(r, client_idle), 2);
+    assert_int_equal(POOL_STAT(r, client_err), 0);
+    sim_advance(r->loop, 2400);
+    assert_true(sim_peer_ended(talks));
+    sim_advance(r->loop, STREAM_FINISH_MS + 1000);
+    assert_int_equal(POOL_STAT(r, client_connections), 0);
+    assert_true(list_empty(&r->loop->timers)); /* nobody is left to look at */
+}
+
+/* Who waits for a server is not idle, nor is who reads slowly; who does neither is. */
+static void test_busy_client_is_not_idle(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  client_idle_timeout: 1000\n" ONE);
+    struct sim_peer *reads = rig_client(r, 0);
+    struct sim_peer *stuck = rig_client(r, 0);
+    struct sim_peer *waits = rig_client(r, 0);
+    sim_peer_limit(reads, SIM_UNLIMITED, 0);
+    sim_peer_limit(stuck, SIM_UNLIMITED, 0);
+    rig_ask(r, reads, "GET big:100000");
+    rig_ask(r, stuck, "GET big:100000");
+    server()->hold = true;
+    rig_ask(r, waits, "GET k");
+    for (int i = 0; i < 8; i++) {
+        sim_advance(r->loop, 900);
+        sim_peer_room(reads, 1000);
+        sim_settle(r->loop);
+    }
+    assert_false(sim_peer_ended(reads) || sim_peer_ended(waits));
+    assert_true(sim_peer_gone(stuck));
+    assert_int_equal(POOL_STAT(r, client_idle), 1);
+    server()->hold = false;
+    fake_send_all(server());
+    rig_expect_get(r, waits, "k");
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -185,6 +242,8 @@ int main(void)
         TEST(test_output_limit),
         TEST(test_single_reply_is_not_limited),
         TEST(test_request_size),
+        TEST(test_idle_client_is_closed),
+        TEST(test_busy_client_is_not_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
