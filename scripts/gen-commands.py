@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes src/redis_commands.def, src/redis_slots.def and docs/commands.md from data/commands.json and src/redis_overrides.def.
+"""Writes src/redis_commands.def, src/redis_slots.def, src/redis_categories.def and docs/commands.md from data/commands.json and src/redis_overrides.def.
 
 commands.json holds what the servers say of their own commands: arity, flags, where the keys lie. What the proxy makes
 of each of them (its class) is decided here, by rule; what no rule can know stands in redis_overrides.def, whose rows
@@ -225,6 +225,43 @@ def document(rows):
     return head + begin + "\n".join(lines) + "\n" + end + tail
 
 
+MODULES = {"json.": "json", "bf.": "bloom", "cf.": "cuckoo", "cms.": "cms", "topk.": "topk", "tdigest.": "tdigest",
+           "ts.": "timeseries", "v": "vectorset"}
+
+
+def categories_of(row, data):
+    """The categories of a row, as the servers derive them from a command's flags."""
+    match = ROW.match(row)
+    name, writes = match.group(2), match.group(5) == "WRITE"
+    entry = data.get(name.upper().replace("|", " "))
+    if entry is None:
+        found = {"write" if writes else "read"}
+        module = [c for prefix, c in MODULES.items() if name.startswith(prefix) and (prefix != "v" or "." not in name)]
+        return found | set(module[:1])
+    flags, found = set(entry["flags"]), set(entry["acl"])
+    group = {"sorted_set": "sortedset", "transactions": "transaction"}.get(entry["group"], entry["group"])
+    if group in ("string", "list", "set", "sortedset", "hash", "bitmap", "hyperloglog", "geo", "stream", "pubsub",
+                 "connection", "transaction", "scripting"):
+        found.add(group)
+    found |= {c for c in ("write", "admin", "blocking", "pubsub") if c in flags}
+    if "readonly" in flags and "scripting" not in found:
+        found.add("read")
+    if "admin" in flags:
+        found.add("dangerous")
+    found.add("fast" if "fast" in flags else "slow")
+    return found
+
+
+def categories(rows, data):
+    """src/redis_categories.def"""
+    of_rows = [categories_of(row, data) for row in rows]
+    names = sorted(set().union(*of_rows))
+    lines = ['CATEGORY("%s")' % name for name in names]
+    for found in of_rows:
+        lines.append("MEMBER(0x%xu)" % sum(1 << names.index(c) for c in found))
+    return "\n".join(lines) + "\n"
+
+
 def build():
     data = json.loads((ROOT / "data" / "commands.json").read_text())
     overrides = read_overrides((SRC / "redis_overrides.def").read_text())
@@ -253,6 +290,11 @@ def build():
     return {
         SRC / "redis_commands.def": commands,
         SRC / "redis_slots.def": table,
+        SRC / "redis_categories.def": head
+        + "/* Made by scripts/gen-commands.py: do not edit. CATEGORY(name): the categories of commands, without their @.\n"
+        + " * MEMBER(mask): those of a command, by bits, in the order of the rows of redis_overrides.def, then\n"
+        + " * redis_commands.def. */\n"
+        + categories(overrides + rows, data),
         ROOT / "docs" / "commands.md": document(overrides + rows),
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)\'|[(),]|[^\s(),"\']+')
 WORDS = {"RESTART": "at a restart"}
-TYPES = {"ENDPOINT": "address", "SERVERS": "list", "BOOL": "true or false", "NUMBER": "number",
+TYPES = {"ENDPOINT": "address", "SERVERS": "list", "COMMANDS": "mapping", "BOOL": "true or false", "NUMBER": "number",
          "SIZE": "size", "WORKERS": "number", "TEXT": "text", "TAG": "two characters", "LOOP": "name",
          "HASH": "name", "DIST": "name",
          "ON_EJECT": "name", "SHARE": "number or percentage"}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "conf/commands.h"
 #include "conf/endpoint.h"
 #include "conf/key.h"
 #include "conf/read.h"
@@ -96,6 +97,7 @@ static void pool_free(struct conf_pool *pool)
     for (uint32_t i = 0; i < pool->server_count; i++)
         endpoint_server_free(&pool->servers[i]);
     free(pool->servers);
+    commands_free(&pool->commands);
     free(pool->name);
     key_free(&pool_keys, pool);
 }

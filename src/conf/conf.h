@@ -39,11 +39,39 @@ enum on_eject {
 #undef ON_EJECT
 };
 
+/** What the key `commands` says of a command of the table. */
+enum conf_verdict {
+    VERDICT_USUAL,
+    VERDICT_DENY,
+    VERDICT_ALLOW, /* also where a pool has to allow it first */
+};
+
+enum conf_custom_keys { CUSTOM_NONE, CUSTOM_RANGE, CUSTOM_NUMKEYS };
+
+/** A command that is in no table. */
+struct conf_custom {
+    char *name;
+    bool write;
+    uint8_t keys;  /* enum conf_custom_keys */
+    uint8_t first; /* RANGE: the first word that is a key; NUMKEYS: the word that counts them */
+    int8_t last;   /* RANGE: the last one, from the end when negative */
+    uint8_t step;
+};
+
+struct conf_commands {
+    uint8_t
+        *verdicts; /* one for each row of redis_overrides.def, then redis_commands.def; NULL: all
+                          as usual */
+    struct conf_custom *custom;
+    uint32_t custom_count;
+};
+
 /* The members that rows of pool_keys.def and global_keys.def stand for, by type. */
 #define CONF_MEMBER_ENDPOINT(name) struct conf_endpoint name;
 #define CONF_MEMBER_SERVERS(name)                                                                  \
     struct conf_server *name; /* sorted as twemproxy sorts: by length of the name, then bytes */   \
     uint32_t server_count;
+#define CONF_MEMBER_COMMANDS(name) struct conf_commands name;
 #define CONF_MEMBER_BOOL(name) bool name;
 #define CONF_MEMBER_NUMBER(name) int64_t name; /* in the unit of its row */
 #define CONF_MEMBER_SIZE(name) int64_t name;   /* bytes */

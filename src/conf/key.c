@@ -248,9 +248,10 @@ bool key_set(const struct key *key, struct span text, void *object, struct why *
     case KEY_ON_EJECT:
         return index_set(key->type, text, member, why);
     case KEY_SERVERS:
+    case KEY_COMMANDS:
         break;
     }
-    never("servers are a list, not a value");
+    never("servers and commands are not one value");
 }
 
 bool key_defaults(const struct key_table *table, void *object)
@@ -318,9 +319,10 @@ bool key_copy(const struct key *key, void *to, const void *from)
         return true;
     case KEY_ENDPOINT:
     case KEY_SERVERS:
+    case KEY_COMMANDS:
         break;
     }
-    never("endpoints and servers are not copied");
+    never("endpoints, servers and commands are not copied");
 }
 
 /* A password never leaves the process. */
@@ -355,6 +357,10 @@ const char *key_show(const struct key *key, const void *object, char *text, size
         break;
     case KEY_SERVERS:
         snprintf(text, size, "%" PRIu32, ((const struct conf_pool *)object)->server_count);
+        break;
+    case KEY_COMMANDS:
+        if (((const struct conf_commands *)member)->verdicts != NULL)
+            snprintf(text, size, "given");
         break;
     case KEY_BOOL:
         snprintf(text, size, "%s", *(const bool *)member ? "true" : "false");
@@ -403,6 +409,8 @@ const char *key_type_name(enum key_type type)
         return "address";
     case KEY_SERVERS:
         return "list";
+    case KEY_COMMANDS:
+        return "mapping";
     case KEY_BOOL:
         return "true or false";
     case KEY_NUMBER:

@@ -16,7 +16,8 @@
 
 enum key_type {
     KEY_ENDPOINT,
-    KEY_SERVERS, /* the only one that is no single value */
+    KEY_SERVERS, /* no single value, as the next */
+    KEY_COMMANDS,
     KEY_BOOL,
     KEY_NUMBER,
     KEY_SIZE, /* bytes; k, m or g behind it: so many KiB, MiB, GiB */

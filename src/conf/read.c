@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "conf/commands.h"
 #include "conf/endpoint.h"
 #include "conf/key.h"
 #include "conf/names.h"
@@ -40,6 +41,10 @@ static void read_value(struct section *s, const struct key *key, struct node val
 
     if (key->type == KEY_SERVERS) {
         s->servers = value;
+        return;
+    }
+    if (key->type == KEY_COMMANDS) {
+        commands_read(value, &((struct conf_pool *)s->object)->commands, s->report);
         return;
     }
     if (value.kind != NODE_SCALAR) {
@@ -201,6 +206,9 @@ static void check_pool(struct section *s, const struct conf_pool *pool)
     if (pool->redis_auth != NULL && !pool->redis)
         report_add(s->report, given(s, "redis_auth"),
                    "'redis_auth' is only for pools with 'redis: true'");
+    if (pool->commands.verdicts != NULL && !pool->redis)
+        report_add(s->report, given(s, "commands"),
+                   "'commands' is only for pools with 'redis: true'");
 }
 
 static struct conf_pool *pool_add(struct conf *c, struct node name)

@@ -51,6 +51,7 @@ struct proto_settings {
     uint32_t servers;     /* of the pool */
     bool
         single_server; /* every key is on the one server: keys need not share a shard, nothing is split */
+    void *commands;   /* of commands_new(); NULL: every command is as the protocol has it */
     bool allow_flush; /* clients may empty the servers */
 };
 
@@ -62,6 +63,27 @@ struct proto_session {
     bool authed;   /* gave the right password */
     bool begun;    /* memcache: a request was read */
     void *own;     /* the protocol's, of its own memory, until session_end(); NULL: nothing */
+};
+
+/** A command that the protocol does not know. */
+struct proto_custom {
+    struct span name;
+    bool write;
+    bool counted;  /* word `first` says how many keys follow it */
+    uint8_t first; /* the first word that is a key; 0: it has none */
+    int8_t last;   /* the last one, from the end when negative */
+    uint8_t step;
+};
+
+/** What the configuration says of commands. */
+struct proto_commands {
+    /** Of a row of the protocol's table: may clients not use it, or may they even though it has to be
+     * allowed first? */
+    bool (*denied)(const void *source, uint32_t row);
+    bool (*allowed)(const void *source, uint32_t row);
+    const void *source;
+    uint32_t custom_count;
+    const struct proto_custom *custom;
 };
 
 /** A number that the proxy counts, and its name. */
@@ -140,8 +162,9 @@ struct request_view {
     bool
         close; /* after this reply the client's connection is closed and nothing behind it is read */
     uint8_t expect; /* for parse_reply(); protocol's own */
-    uint8_t hush;   /* which replies the client does not want to hear, for unheard(); 0: it wants any */
-    uint8_t join;   /* for compose_part() and join(), or tell(); protocol's own */
+    uint8_t
+        hush; /* which replies the client does not want to hear, for unheard(); 0: it wants any */
+    uint8_t join; /* for compose_part() and join(), or tell(); protocol's own */
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
@@ -199,6 +222,11 @@ struct proto {
     /** Appends the answer to a REQUEST_TELL. False if memory is out. May be NULL if there are none. */
     bool (*tell)(const struct request_view *v, struct proto_session *ses,
                  const struct proto_facts *facts, struct buf *out);
+
+    /** A table of commands for the settings of a pool. NULL if memory is out. May be NULL if the protocol
+     * has none. */
+    void *(*commands_new)(const struct proto_commands *c);
+    void (*commands_free)(void *commands);
 
     /** Frees what a session holds; its client goes. NULL: it holds nothing. */
     void (*session_end)(struct proto_session *ses);

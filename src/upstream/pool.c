@@ -101,8 +101,48 @@ static struct ring_source *make_source(const struct conf_pool *conf)
     return source;
 }
 
+static bool is_denied(const void *conf, uint32_t row)
+{
+    return ((const struct conf_commands *)conf)->verdicts[row] == VERDICT_DENY;
+}
+
+static bool is_allowed(const void *conf, uint32_t row)
+{
+    return ((const struct conf_commands *)conf)->verdicts[row] == VERDICT_ALLOW;
+}
+
+/* The pool's own table of commands, if its configuration speaks of any. */
+static bool make_commands(struct pool *p)
+{
+    const struct conf_commands *conf = &p->conf->commands;
+    if (conf->verdicts == NULL)
+        return true;
+    struct proto_custom *custom = calloc((size_t)conf->custom_count + 1, sizeof(*custom));
+    if (custom == NULL)
+        return false;
+    for (uint32_t i = 0; i < conf->custom_count; i++) {
+        const struct conf_custom *from = &conf->custom[i];
+        custom[i] = (struct proto_custom){.name = span_str(from->name),
+                                          .write = from->write,
+                                          .counted = from->keys == CUSTOM_NUMKEYS,
+                                          .first = from->keys == CUSTOM_NONE ? 0 : from->first,
+                                          .last = from->last,
+                                          .step = from->step};
+    }
+    const struct proto_commands commands = {.denied = is_denied,
+                                            .allowed = is_allowed,
+                                            .source = conf,
+                                            .custom_count = conf->custom_count,
+                                            .custom = custom};
+    p->settings.commands = p->proto->commands_new(&commands);
+    free(custom);
+    return p->settings.commands != NULL;
+}
+
 static bool pool_fill(struct pool *p)
 {
+    if (!make_commands(p))
+        return false;
     p->servers = calloc(p->server_count, sizeof(*p->servers));
     p->live = calloc(p->server_count, sizeof(*p->live));
     p->ringed = calloc(p->server_count, sizeof(*p->ringed));
@@ -146,6 +186,8 @@ struct pool *pool_new(const struct conf_pool *conf, uint32_t index)
 void pool_free(struct pool *p)
 {
     ring_release(p->ring);
+    if (p->settings.commands != NULL)
+        p->proto->commands_free(p->settings.commands);
     pthread_mutex_destroy(&p->mutex);
     free(p->servers);
     ring_source_free(p->source);

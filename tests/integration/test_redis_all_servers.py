@@ -207,3 +207,92 @@ def test_redis_py_finds_what_it_asks_for(pool):
     assert pool.client.time()[0] > 1500000000
     with pytest.raises(redis.ResponseError, match="cluster support disabled"):
         pool.client.execute_command("CLUSTER", "INFO")
+
+
+def named(port, servers, text):
+    """The configuration of a pool whose `commands` are `text`, indented."""
+    return harness.pool("p", port, servers, **KEYS) + "  commands:\n" + text
+
+
+def test_denied_and_allowed(redis_servers, cashew):
+    port, servers = harness.free_port(), redis_servers(2)
+    cashew(named(port, servers, """
+    deny: ["@dangerous", "@write", GETRANGE, "client|list", object]
+    allow: [set, "config|get", flushall, "config|resetstat"]
+"""))
+    with harness.Raw(port) as raw:
+        ask = lambda line: raw.send(harness.resp(*line.split())).recv_reply()
+        for line in ("KEYS *", "DEL a", "getrange a 0 1", "CLIENT LIST", "OBJECT ENCODING a",
+                     "CONFIG SET save x", "LPUSH", "SORT a"):
+            assert ask(line).startswith(b"-NOPERM command '"), line
+        assert ask("SET a 1") == b"+OK\r\n" and ask("GET a") == b"$1\r\n1\r\n"
+        assert ask("CLIENT ID").startswith(b":")
+        assert ask("CONFIG GET maxmemory").startswith(b"*2\r\n")
+        assert ask("CONFIG RESETSTAT") == b"+OK\r\n"
+        assert ask("FLUSHALL") == b"+OK\r\n" and ask("GET a") == b"$-1\r\n"
+        assert ask("SHUTDOWN").startswith(b"-ERR command 'shutdown' is not supported")
+
+
+def test_only_what_is_allowed(redis_servers, cashew):
+    port, servers = harness.free_port(), redis_servers(2)
+    cashew(named(port, servers, """
+    deny: ["@all"]
+    allow: [get, "@connection"]
+"""))
+    with harness.Raw(port) as raw:
+        ask = lambda line: raw.send(harness.resp(*line.split())).recv_reply()
+        assert ask("GET a") == b"$-1\r\n" and ask("HELLO").startswith(b"*14")
+        assert ask("PING") == b"+PONG\r\n" and ask("RESET") == b"+RESET\r\n"
+        for line in ("SET a 1", "MGET a b", "DBSIZE", "JSON.GET a"):
+            assert ask(line).startswith(b"-NOPERM"), line
+        assert ask("NOSUCH a").startswith(b"-ERR unknown command")
+
+
+def test_a_command_of_the_users_needs_no_code(redis_servers, cashew):
+    """Fake ones: the server does not know them, and says with what it was asked."""
+    port, servers = harness.free_port(), redis_servers(3)
+    cashew(named(port, servers, """
+    custom:
+      - my.get read 1
+      - My.Many write 1:-1:2
+      - my.counted read numkeys:1
+      - my.info read none
+      - LPOS read 2
+"""))
+    with harness.Raw(port) as raw:
+        ask = lambda line: raw.send(harness.resp(*line.split())).recv_reply()
+        for line in ("MY.GET a x", "my.get {b} x", "MY.MANY {a}1 1 {a}2 2", "my.counted 2 {a}1 {a}2",
+                     "MY.INFO"):
+            assert ask(line).startswith(b"-ERR unknown command '" + line.split()[0].encode()), line
+        many = " ".join("k%d v" % i for i in range(20))
+        assert ask("my.many " + many).startswith(b"-CROSSSLOT")
+        assert ask("my.counted 20 " + many).startswith(b"-CROSSSLOT")
+        assert ask("MY.GET").startswith(b"-ERR wrong number of arguments for 'my.get'")
+        # Of two with one name the user's counts: here the word behind the key.
+        assert ask("LPOS a b").startswith(b"*0") or ask("LPOS a b") == b"$-1\r\n"
+        assert ask("GET a") == b"$-1\r\n" and ask("DBSIZE") == b":0\r\n"
+
+
+@pytest.mark.parametrize("text, error", [
+    ("deny: [gett]", "'gett' is not a command that is known (did you mean 'get'?)"),
+    ("deny: ['@writes']", "'@writes' is not a category of commands (did you mean '@write'?"),
+    ("deny: get", "'deny' takes a list of commands and @categories"),
+    ("allow: [shutdown]", "'shutdown' is never served by a proxy: it can't be allowed"),
+    ("denyy: [get]", "'denyy' is not a key of 'commands' (did you mean 'deny'?"),
+    ("custom: [my.get]", "'my.get' is not a command: write NAME, then read or write"),
+    ("custom: [my.get read 0]", "'my.get read 0' is not a command"),
+    ("custom: ['my.get read 1:2:0']", "'my.get read 1:2:0' is not a command"),
+    ("custom: [my.get read 999]", "'my.get read 999' is not a command"),
+    ("custom: [my.get some 1]", "'my.get some 1' is not a command"),
+    ("custom: {a: b}", "'custom' takes a list"),
+])
+def test_what_commands_can_not_be(cashew, text, error, tmp_path):
+    with pytest.raises(harness.StartError) as failed:
+        cashew(named(harness.free_port(), ["127.0.0.1:1:1"], "    " + text + "\n"))
+    assert error in str(failed.value)
+
+
+def test_commands_are_for_redis_only(cashew):
+    text = harness.pool("p", harness.free_port(), ["127.0.0.1:1:1"]) + "  commands: {deny: [get]}\n"
+    with pytest.raises(harness.StartError, match="'commands' is only for pools with 'redis: true'"):
+        cashew(text)

@@ -105,6 +105,15 @@ bool answer_refused(const struct command *c, struct request_view *v, struct buf 
     return finish(&l, v, scratch);
 }
 
+bool answer_denied(const struct command *c, struct request_view *v, struct buf *scratch)
+{
+    struct line l = {.len = 0};
+    put(&l, SPAN("-NOPERM command '"));
+    put(&l, span_str(c->name));
+    put(&l, SPAN("' is denied by this proxy (the pool's key `commands`)"));
+    return finish(&l, v, scratch);
+}
+
 bool answer_closed(const struct command *c, struct span key, struct request_view *v,
                    struct buf *scratch)
 {

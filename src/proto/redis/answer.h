@@ -29,6 +29,9 @@ must_check bool answer_arity(const struct command *c, struct request_view *v, st
 must_check bool answer_refused(const struct command *c, struct request_view *v,
                                struct buf *scratch);
 
+/** The pool's configuration denies it. */
+must_check bool answer_denied(const struct command *c, struct request_view *v, struct buf *scratch);
+
 /** The pool would have to allow it, by `key`. */
 must_check bool answer_closed(const struct command *c, struct span key, struct request_view *v,
                               struct buf *scratch);

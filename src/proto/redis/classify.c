@@ -84,7 +84,8 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
         v->join = c->class;
         return true;
     case WAY_REFUSE:
-        return answer_refused(c, v, scratch);
+        return c->class == CLASS_DENIED ? answer_denied(c, v, scratch)
+                                        : answer_refused(c, v, scratch);
     default:
         return answer_local(c, ses, v, scratch);
     }
@@ -126,18 +127,19 @@ static bool for_guests(const struct command *c)
 /* Redis checks in this order: is it known, are its arguments enough, may this client. */
 bool classify(struct proto_session *ses, struct request_view *v, struct buf *scratch)
 {
-    const struct command *c = command_find(word(v, 0));
+    const struct command_table *t = ses->settings->commands;
+    const struct command *c = command_find(t, word(v, 0));
     if (c == NULL)
         return answer_nameless(v, scratch);
     if (c->class == CLASS_CONTAINER && v->args->count > 1) {
-        const struct command *sub = command_find_sub(c, word(v, 1));
+        const struct command *sub = command_find_sub(t, c, word(v, 1));
         if (sub == NULL)
             return answer_unknown_sub(c, v, scratch);
         c = sub;
     }
     if (c->class == CLASS_LATER)
         return answer_unknown(v, scratch);
-    if (!arity_is_right(c, v) && c->class != CLASS_REFUSED)
+    if (!arity_is_right(c, v) && c->class != CLASS_REFUSED && c->class != CLASS_DENIED)
         return answer_arity(c, v, scratch);
     if (session_is_guest(ses) && !for_guests(c)) {
         answer_static(v, SPAN("-NOAUTH Authentication required.\r\n"));

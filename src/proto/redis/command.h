@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/span.h"
+#include "proto/proto.h"
 
 /** What the proxy does with a command. */
 enum command_class {
@@ -56,13 +57,21 @@ struct command {
     bool write;
 };
 
-/** The row of the command `name`, in any case; NULL if there is none. */
-const struct command *command_find(struct span name);
+struct command_table;
+
+/** The row of the command `name`, in any case, of a pool's own table or (NULL) of the usual one; NULL if
+ * there is none. */
+const struct command *command_find(const struct command_table *t, struct span name);
 
 /** The row of subcommand `sub` of `container`, in any case; NULL if there is none. */
-const struct command *command_find_sub(const struct command *container, struct span sub);
+const struct command *command_find_sub(const struct command_table *t,
+                                       const struct command *container, struct span sub);
 
-/** Row number `i` of the table, NULL behind its end. */
+/** command_table_new and command_table_free of proto_redis. */
+void *command_table_new(const struct proto_commands *conf);
+void command_table_free(void *commands);
+
+/** Row number `i` of the usual table, NULL behind its end. */
 const struct command *command_row(uint32_t i);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/proto.h"
+#include "proto/redis/command.h"
 #include "proto/redis/identity.h"
 #include "proto/redis/join.h"
 #include "proto/redis/number.h"
@@ -120,6 +121,8 @@ const struct proto proto_redis = {
     .parse_request = redis_request_parse,
     .tell = redis_tell,
     .session_end = identity_free,
+    .commands_new = command_table_new,
+    .commands_free = command_table_free,
     .compose_part = redis_compose_part,
     .part_expect = part_expect,
     .parse_reply = redis_reply_parse,

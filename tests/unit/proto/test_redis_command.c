@@ -18,18 +18,18 @@ static void check_row(const struct command *c)
     const char *bar = memchr(c->name, '|', c->len);
     assert_int_equal(bar != NULL, c->sub);
     if (bar == NULL) {
-        assert_ptr_equal(command_find(name), c);
-        assert_ptr_equal(command_find(span_of(upper, c->len)), c);
-        assert_null(command_find(span_of(nearly, c->len + 1u)));
+        assert_ptr_equal(command_find(NULL, name), c);
+        assert_ptr_equal(command_find(NULL, span_of(upper, c->len)), c);
+        assert_null(command_find(NULL, span_of(nearly, c->len + 1u)));
         return;
     }
-    const struct command *container = command_find(span_of(c->name, (size_t)(bar - c->name)));
+    const struct command *container = command_find(NULL, span_of(c->name, (size_t)(bar - c->name)));
     assert_non_null(container);
     struct span sub = span_from(name, (size_t)(bar - c->name) + 1);
-    assert_ptr_equal(command_find_sub(container, sub), c);
-    assert_ptr_equal(command_find_sub(container, span_of(upper + (name.len - sub.len), sub.len)),
-                     c);
-    assert_null(command_find(name));
+    assert_ptr_equal(command_find_sub(NULL, container, sub), c);
+    assert_ptr_equal(
+        command_find_sub(NULL, container, span_of(upper + (name.len - sub.len), sub.len)), c);
+    assert_null(command_find(NULL, name));
 }
 
 static void test_every_row_is_found(void **state)
@@ -46,17 +46,17 @@ static void test_what_is_no_command(void **state)
     (void)state;
     static const char letters[] = "0123456789012345678901234567890123456789";
     for (size_t n = 0; n < sizeof(letters); n++)
-        assert_null(command_find(span_of(letters, n)));
-    assert_null(command_find(SPAN("get\0")));
-    assert_null(command_find(SPAN("ge\0t")));
-    assert_null(command_find(SPAN("getx")));
-    assert_null(command_find(SPAN("g\xc5\xd4")));
-    assert_null(command_find(SPAN("georadiusbymember_ro ")));
-    const struct command *object = command_find(SPAN("object"));
+        assert_null(command_find(NULL, span_of(letters, n)));
+    assert_null(command_find(NULL, SPAN("get\0")));
+    assert_null(command_find(NULL, SPAN("ge\0t")));
+    assert_null(command_find(NULL, SPAN("getx")));
+    assert_null(command_find(NULL, SPAN("g\xc5\xd4")));
+    assert_null(command_find(NULL, SPAN("georadiusbymember_ro ")));
+    const struct command *object = command_find(NULL, SPAN("object"));
     for (size_t n = 0; n < sizeof(letters); n++)
-        assert_null(command_find_sub(object, span_of(letters, n)));
-    assert_null(command_find_sub(object, SPAN("encoding\0")));
-    assert_null(command_find_sub(command_find(SPAN("get")), SPAN("encoding")));
+        assert_null(command_find_sub(NULL, object, span_of(letters, n)));
+    assert_null(command_find_sub(NULL, object, SPAN("encoding\0")));
+    assert_null(command_find_sub(NULL, command_find(NULL, SPAN("get")), SPAN("encoding")));
 }
 
 /* Each row that is forwarded finds keys in a request of the words that it needs at least. */
