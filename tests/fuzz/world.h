@@ -64,6 +64,7 @@ struct asker {
     size_t want_cap;
     size_t answered;
     uint64_t errors;
+    bool parted; /* got a last error line; the connection must end */
 };
 
 struct far_server {
