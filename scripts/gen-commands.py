@@ -63,8 +63,11 @@ CLASSES = {
 CLASS_OF = {name.strip(): kind for kind, names in CLASSES.items() for name in names.split(";")}
 # May block only when asked to (BLOCK), which is seen in the arguments.
 BLOCK_OPTION = {"XREAD", "XREADGROUP"}
+# Of the others, those whose first word says how long; else the last one does.
+TIMEOUT_FIRST = {"BLMPOP", "BZMPOP"}
+TRANSACTION = {"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"}
 # Keys, but the connection keeps state for the client.
-STATEFUL = {"WATCH", "SSUBSCRIBE", "SUNSUBSCRIBE"}
+STATEFUL = {"SSUBSCRIBE", "SUNSUBSCRIBE"}
 
 # The look-up: names in lower case as 8-byte little-endian words, the last padded with zeros.
 MULTIPLIER = 0x9E3779B97F4A7C15
@@ -112,8 +115,12 @@ def key_columns(name, keys):
 def class_of(name, entry, containers):
     if name in containers:
         return "CONTAINER"
+    if "blocking" in entry["flags"] and name not in BLOCK_OPTION and entry["keys"]:
+        return "BLOCK_FIRST" if name in TIMEOUT_FIRST else "BLOCK_LAST"
     if "blocking" in entry["flags"] and name not in BLOCK_OPTION:
         return "LATER"
+    if name in TRANSACTION:
+        return name
     if name in CLASS_OF:
         return CLASS_OF[name]
     if name.split()[0] == "SENTINEL":
@@ -130,7 +137,7 @@ def row_of(name, entry, kind):
     flags = set(entry["flags"])
     writes = "write" in flags or ("may_replicate" in flags and "readonly" not in flags)
     keys = "NONE, NONE"
-    if kind in ("FORWARD", "MGET", "MSET", "SUM", "STREAMS"):
+    if kind in ("FORWARD", "MGET", "MSET", "SUM", "STREAMS", "WATCH", "BLOCK_FIRST", "BLOCK_LAST"):
         keys = key_columns(name, entry["keys"])
     text = name.lower().replace(" ", "|")
     if len(text) > NAME_MAX:
@@ -197,6 +204,8 @@ WAYS = {
     "CURSOR": "all servers in turn",
     "LOCAL": "local",
     "TELL": "local",
+    "TRANSACTION": "session",
+    "BLOCK": "session",
     "SESSION": "session",
     "REFUSE": "refused",
 }

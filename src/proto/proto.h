@@ -61,6 +61,7 @@ struct proto_session {
     const struct proto_login *login; /* of the connections that its requests go by */
     uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
     bool authed;   /* gave the right password */
+    bool queues;   /* its requests are the rest of a transaction: see enum session_verb */
     bool begun;    /* memcache: a request was read */
     void *own;     /* the protocol's, of its own memory, until session_end(); NULL: nothing */
 };
@@ -139,7 +140,41 @@ enum request_kind {
                         * server it is forwarded. */
     REQUEST_SERVER, /* compose_part() without keys makes what goes to server number `server`, and join() of its
                      * reply is the reply */
-    REQUEST_TELL, /* tell() makes the answer, of what the floors above know */
+    REQUEST_TELL,    /* tell() makes the answer, of what the floors above know */
+    REQUEST_SESSION, /* `verb` says what: it needs what lasts from one request to the next */
+};
+
+/** What a REQUEST_SESSION does. In a transaction (session.queues) requests are kept, in the order in which they
+ * come, until SESSION_EXEC sends them all at once to the one server that has all their keys. */
+enum session_verb {
+    SESSION_MULTI,   /* begins a transaction */
+    SESSION_EXEC,    /* carries it out */
+    SESSION_DISCARD, /* drops it */
+    SESSION_WATCH,   /* makes the next transaction fail if the keys change */
+    SESSION_UNWATCH, /* or not */
+    SESSION_BLOCK,   /* the server may take `block_ms` to answer */
+};
+
+/** A server may take for ever. */
+#define BLOCK_FOREVER UINT64_MAX
+
+/** What is said around transactions. */
+struct proto_transaction {
+    struct span begin;   /* the request that begins one; a server answers it with one reply */
+    struct span end;     /* the one that carries it out */
+    struct span unwatch; /* the one that forgets what is watched */
+    /* Answers to the client. */
+    struct span begun;
+    struct span queued;
+    struct span dropped;
+    struct span unwatched;
+    struct span nested;       /* an error: begun twice */
+    struct span watch_inside; /* an error: watches in a transaction */
+    struct span no_exec;      /* an error: EXEC without a transaction */
+    struct span no_discard;   /* an error: DISCARD without one */
+    struct span aborted;      /* an error: one of its requests was wrong */
+    /** Nothing was done, since what was watched may have changed. */
+    struct span (*changed)(const struct proto_session *ses);
 };
 
 /** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
@@ -168,6 +203,8 @@ struct request_view {
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
+    uint64_t block_ms;        /* SESSION_BLOCK */
+    uint8_t verb;             /* REQUEST_SESSION: enum session_verb */
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
     uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
     uint64_t cursor;   /* REQUEST_SERVER: for compose_part(); protocol's own */
@@ -255,6 +292,9 @@ struct proto {
     bool (*join)(uint8_t join, const struct part_reply *parts, uint32_t part_count,
                  const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
                  struct chain *out, uint32_t *bad);
+
+    /** NULL if the protocol has no transactions. */
+    const struct proto_transaction *transaction;
 
     /** Appends an error line of ours: `-ERR reason` or `SERVER_ERROR reason`. False if memory is out. */
     bool (*error)(struct buf *out, struct span reason);

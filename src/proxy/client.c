@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "proxy/login.h"
 #include "proxy/request.h"
+#include "proxy/session_ops.h"
 
 /* Memory of each piece of work space that is kept between requests, bytes. */
 enum { WORK_KEEP = 4 << 20 };
@@ -45,6 +46,8 @@ static void leave_requests(struct client *c, enum client_state next)
         request_orphan(r);
     }
     list_unlink(&c->waiter.link);
+    if (c->held != NULL)
+        c->front->px->sessions->leave(c);
     c->last = NULL;
     c->open = 0;
     c->parked = 0;
@@ -414,7 +417,9 @@ static size_t on_data(struct stream *s, struct span in)
     bool again = true;
     while (again && used < in.len && may_read(c))
         used += read_one(c, span_from(in, used), used == 0, &again);
-    if (c->state == CLIENT_OPEN && !may_read(c))
+    /* Of one that waits alone, for what may be long in coming, it is well to hear that it is gone. */
+    bool listens = c->alone && used == in.len;
+    if (c->state == CLIENT_OPEN && !may_read(c) && !listens)
         stream_pause(s);
     return c->state >= CLIENT_FINISHING ? in.len : used;
 }
@@ -429,6 +434,9 @@ static void on_ended(struct stream *s, int err)
     if (c->state == CLIENT_OPEN)
         stat_add(&stats_of(c)->client_eof, 1);
     client_end(c);
+    /* Nobody waits any more for what may never come. */
+    if (c->held != NULL)
+        c->front->px->sessions->hurry(c);
 }
 
 static void on_broken(struct stream *s, int err)

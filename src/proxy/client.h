@@ -36,12 +36,16 @@ struct front {
     stat closed; /* clients that have gone */
 };
 
+struct session;
+struct session_ops;
+
 /** What the clients of one worker share. */
 struct proxy {
     struct loop *loop;
     struct front *fronts;
     uint32_t front_count;
     struct worker_stats *stats;
+    const struct session_ops *sessions;
     const struct stats *all_stats; /* of all workers */
     unsigned worker;               /* number of this one */
     struct list clients;
@@ -86,6 +90,7 @@ struct client {
     uint32_t heard; /* when bytes came last, or it was busy: ms of the loop's clock, modulo 2^32 */
     uint32_t sent;  /* bytes that had been sent then, modulo 2^32 */
     uint32_t came;  /* s of the loop's clock */
+    struct session *held;   /* what its session holds; NULL: nothing */
     struct lane lane;       /* the connections that its requests go by */
     struct profile *wanted; /* the login that it asked for, while that is under way; NULL: none */
     bool alone;             /* no request is read while another is open */

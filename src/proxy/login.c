@@ -103,6 +103,11 @@ enum request_fate login_start(struct client *c, const struct request_view *v)
     c->alone = true;
     if (c->open > 0)
         return REQUEST_WAITS;
+    if (c->held != NULL) {
+        request_refuse(
+            c, v, SPAN("user, database and protocol version can't change while keys are watched"));
+        return REQUEST_STARTED;
+    }
     if (v->wire.len == 0)
         return use_at_once(c, v);
     uint32_t server = request_keyless(up);

@@ -5,6 +5,7 @@
 
 #include "proxy/client.h"
 #include "proxy/request.h"
+#include "proxy/session_ops.h"
 
 /* How often it is looked whether the orderly end is complete, and how long clients that have all
  * their replies may take to see our FIN and send theirs, ms. */
@@ -109,7 +110,7 @@ static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stat
 }
 
 struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t pool_count,
-                        struct stats *stats, unsigned worker)
+                        struct stats *stats, unsigned worker, const struct session_ops *sessions)
 {
     struct proxy *px = calloc(1, sizeof(*px));
     if (px == NULL)
@@ -118,6 +119,7 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
     px->stats = stats_worker(stats, worker);
     px->all_stats = stats;
     px->worker = worker;
+    px->sessions = sessions;
     list_init(&px->clients);
     timer_init(&px->check, on_check);
     slabs_init(px);
@@ -189,7 +191,10 @@ void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)
     px->stopped_arg = arg;
     px->stopped_at = loop_now(px->loop);
     LIST_FOREACH_SAFE (node, &px->clients) {
-        client_end(container_of(node, struct client, link));
+        struct client *c = container_of(node, struct client, link);
+        client_end(c);
+        if (c->held != NULL)
+            px->sessions->hurry(c);
     }
     timer_start(px->loop, &px->check, CHECK_MS);
 }

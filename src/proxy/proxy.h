@@ -14,11 +14,13 @@
 #include "upstream/pool.h"
 
 struct proxy;
+struct session_ops;
 
-/** A proxy over these pools, on the worker's loop. NULL if memory is out. The pools must outlive
+/** A proxy over these pools, on the worker's loop; `sessions` is the floor above. NULL if memory is out. The pools must outlive
  * it. */
 must_check struct proxy *proxy_new(struct loop *loop, struct pool *const *pools,
-                                   uint32_t pool_count, struct stats *stats, unsigned worker);
+                                   uint32_t pool_count, struct stats *stats, unsigned worker,
+                                   const struct session_ops *sessions);
 
 /** Keeps the worker within the budget, which it shares with others and which must outlive it. */
 void proxy_limit_memory(struct proxy *px, struct budget *budget);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "proxy/login.h"
+#include "proxy/session_ops.h"
 #include "proxy/split.h"
 #include "proxy/tell.h"
 
@@ -222,7 +223,7 @@ void request_refuse(struct client *c, const struct request_view *v, struct span 
         request_fail(r, reason);
 }
 
-static void answer_cross(struct client *c, const struct request_view *v)
+void request_answer_cross(struct client *c, const struct request_view *v)
 {
     struct buf *line = &c->front->px->compose;
     buf_clear(line);
@@ -279,10 +280,8 @@ static enum request_fate send_whole(struct client *c, const struct request_view 
     return taken ? REQUEST_TAKEN : REQUEST_STARTED;
 }
 
-/* Does the request have to wait because the server is busy? One that has waited for too long is
- * answered instead. */
-static bool held_back(struct client *c, const struct request_view *v, uint32_t server,
-                      enum request_fate *fate)
+bool request_held_back(struct client *c, const struct request_view *v, uint32_t server,
+                       enum request_fate *fate)
 {
     struct upstream *up = c->front->up;
     if (!upstream_busy(up, server, &c->lane))
@@ -297,20 +296,26 @@ static bool held_back(struct client *c, const struct request_view *v, uint32_t s
     return true;
 }
 
-static enum request_fate forward(struct client *c, const struct request_view *v, struct span in)
+bool request_route(struct client *c, const struct request_view *v, uint32_t *server)
 {
     struct upstream *up = c->front->up;
     bool cross;
-    enum request_fate fate = REQUEST_STARTED;
-    uint32_t server = choose(up, v, &cross);
-    if (server == SERVER_NONE) {
+    *server = choose(up, v, &cross);
+    if (*server == SERVER_NONE) {
         upstream_no_server(up);
         request_refuse(c, v, span_str(up->reason));
     } else if (cross) {
-        answer_cross(c, v);
-    } else if (!held_back(c, v, server, &fate)) {
-        fate = send_whole(c, v, server, in);
+        request_answer_cross(c, v);
     }
+    return *server != SERVER_NONE && !cross;
+}
+
+static enum request_fate forward(struct client *c, const struct request_view *v, struct span in)
+{
+    enum request_fate fate = REQUEST_STARTED;
+    uint32_t server;
+    if (request_route(c, v, &server) && !request_held_back(c, v, server, &fate))
+        fate = send_whole(c, v, server, in);
     return fate;
 }
 
@@ -327,7 +332,7 @@ static enum request_fate start_split(struct client *c, const struct request_view
     } else if (parts == 0) {
         upstream_no_server(up);
         request_refuse(c, v, span_str(up->reason));
-    } else if (held_back(c, v, split_busiest(c), &fate)) {
+    } else if (request_held_back(c, v, split_busiest(c), &fate)) {
         return fate;
     } else if (parts == 1) {
         fate = send_whole(c, v, px->shards[0], in);
@@ -348,7 +353,7 @@ static enum request_fate start_broadcast(struct client *c, const struct request_
     const struct upstream *up = c->front->up;
     enum request_fate fate = REQUEST_STARTED;
     for (uint32_t i = 0; i < up->pool->server_count; i++)
-        if (held_back(c, v, i, &fate))
+        if (request_held_back(c, v, i, &fate))
             return fate;
     if (up->pool->server_count == 1)
         return send_whole(c, v, 0, in);
@@ -364,7 +369,7 @@ static enum request_fate start_broadcast(struct client *c, const struct request_
 static enum request_fate start_server(struct client *c, const struct request_view *v)
 {
     enum request_fate fate = REQUEST_STARTED;
-    if (held_back(c, v, v->server, &fate))
+    if (request_held_back(c, v, v->server, &fate))
         return fate;
     struct request *r = request_new(c, v->quiet);
     if (r == NULL)
@@ -378,6 +383,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
 {
     log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
               v->args->count, (size_t)c->open);
+    if (c->session.queues && v->kind != REQUEST_SESSION)
+        return c->front->px->sessions->start(c, v);
     switch (v->kind) {
     case REQUEST_NONE:
         return REQUEST_STARTED;
@@ -394,6 +401,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
         return forward(c, v, in);
     case REQUEST_SPLIT:
         return start_split(c, v, in);
+    case REQUEST_SESSION:
+        return c->front->px->sessions->start(c, v);
     case REQUEST_LOGIN:
         return login_start(c, v);
     case REQUEST_BROADCAST:

@@ -64,6 +64,17 @@ void request_no_memory(struct client *c);
 /** The server for requests that name no key, always the same one; SERVER_NONE if all are ejected. */
 uint32_t request_keyless(struct upstream *up);
 
+/** The server for all keys of the view. False: there is none, and the client was told why. */
+must_check bool request_route(struct client *c, const struct request_view *v, uint32_t *server);
+
+/** Answers that the keys of the view are on different servers. */
+void request_answer_cross(struct client *c, const struct request_view *v);
+
+/** Does the request have to wait because the server is busy? *fate says what became of it then: one
+ * that has waited for too long is answered instead. */
+must_check bool request_held_back(struct client *c, const struct request_view *v, uint32_t server,
+                                  enum request_fate *fate);
+
 /** Makes an error line of `reason` the reply (or closes the client, if part of a reply has left).
  */
 void request_fail(struct request *r, struct span reason);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "proxy/proxy.h"
+#include "session/session.h"
 
 struct worker;
 
@@ -196,7 +197,7 @@ static bool worker_open(struct worker *w)
         log_error("worker %u: can't open its %s loop: %s", w->index, o->io->name, strerror(errno));
         return false;
     }
-    w->proxy = proxy_new(w->loop, o->pools, o->pool_count, o->stats, w->index);
+    w->proxy = proxy_new(w->loop, o->pools, o->pool_count, o->stats, w->index, &session_ops);
     if (w->proxy == NULL)
         log_error("worker %u: no memory", w->index);
     else if (o->budget != NULL)

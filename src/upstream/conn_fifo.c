@@ -68,7 +68,7 @@ void conn_fifo_append(struct server_conn *sc, struct part *p)
         sc->due = &p->link;
     sc->part_count++;
     sc->part_bytes += p->bytes;
-    if (!list_linked(&sc->waiting))
+    if (p->grace != PART_PATIENT && !list_linked(&sc->waiting))
         list_append(&up_of(sc)->waiting, &sc->waiting);
 }
 
@@ -115,7 +115,7 @@ void conn_fifo_answer(struct server_conn *sc, struct span reply)
 static void accept_part(struct server_conn *sc, struct part *p, size_t len)
 {
     p->start = sc->queued;
-    p->born = loop_now(up_of(sc)->loop);
+    p->born = loop_now(up_of(sc)->loop) + p->grace;
     p->bytes = (uint32_t)len;
     sc->queued += len;
     conn_fifo_append(sc, p);

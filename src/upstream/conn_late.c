@@ -49,9 +49,15 @@ static bool replace_with_swallower(struct server_conn *sc, struct part *p)
     return true;
 }
 
+/* A part with a `grace` is born later. */
+static bool is_over(const struct part *p, uint64_t now, uint64_t timeout)
+{
+    return now >= p->born && now - p->born >= timeout;
+}
+
 static bool late(const struct server_conn *sc, const struct part *p, uint64_t timeout)
 {
-    return loop_now(up_of(sc)->loop) - p->born >= timeout;
+    return is_over(p, loop_now(up_of(sc)->loop), timeout);
 }
 
 static void late_reason(const struct server_conn *sc, uint64_t timeout, char reason[REASON_TEXT])
@@ -147,7 +153,7 @@ static void move_parts(struct server_slot *server, struct conn_slot *slot, struc
     struct upstream *up = server->up;
     while (!list_empty(parts)) {
         struct part *p = part_of(parts->next);
-        if (loop_now(up->loop) - p->born < timeout)
+        if (!is_over(p, loop_now(up->loop), timeout))
             break;
         chain_consume(bytes, &up->loop->pool, p->bytes);
         list_unlink(&p->link);
@@ -156,7 +162,10 @@ static void move_parts(struct server_slot *server, struct conn_slot *slot, struc
     if (list_empty(parts))
         return;
     struct server_conn *sc = slot->conn;
-    if (sc == NULL)
+    /* A fresh connection would not know what a private one was told before. */
+    if (sc == NULL && slot->own)
+        snprintf(slot->reason, sizeof(slot->reason), "%s", reason.ptr);
+    else if (sc == NULL)
         sc = server_conn_open(server, slot);
     if (sc == NULL) {
         chain_clear(bytes, &up->loop->pool);

@@ -114,6 +114,13 @@ static size_t read_reply(struct server_conn *sc, struct span in)
         return in.len;
     }
     stat_add(&sc->server->stats->response_bytes, used);
+    if (p->skip > 0) {
+        if (r == PARSE_DONE) {
+            p->skip--;
+            proto->reply_reset(&sc->parser);
+        }
+        return used;
+    }
     struct span piece = {in.ptr, used};
     if (r == PARSE_MORE) {
         p->on->reply(p, piece, false, false);

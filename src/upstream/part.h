@@ -31,11 +31,16 @@ struct part_events {
     bool (*stays)(const struct part *p);
 };
 
+/** A `grace` for ever. */
+#define PART_PATIENT ((uint64_t)1 << 62)
+
 struct part {
     struct list link; /* in the FIFO of its connection */
     const struct part_events *on;
     uint64_t start; /* where its bytes begin among those of the connection's requests */
-    uint64_t born;  /* when it was queued: ms of the loop's clock */
+    uint64_t born;  /* when its time began to run: ms of the loop's clock */
+    uint64_t grace; /* ms beyond the pool's timeout that it may take; PART_PATIENT: any time */
+    uint32_t skip;  /* replies to drop before the one that it is sent for */
     uint32_t bytes; /* of its request */
     uint8_t expect; /* for the protocol's parse_reply() */
     bool drains;    /* upstream's: drains() was called */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "upstream/private.h"
 #include "upstream/server_conn.h"
 #include "upstream/upstream.h"
 
@@ -83,7 +84,7 @@ static void on_sweep(struct timer *t)
 {
     struct upstream *up = container_of(t, struct upstream, sweep);
     uint64_t now = loop_now(up->loop);
-    bool more = false;
+    bool more = privates_sweep(up, false);
     LIST_FOREACH_SAFE (node, &up->profiles) {
         struct profile *p = profile_of(node);
         if (!is_unused(p))
@@ -101,6 +102,7 @@ bool profile_begin(struct upstream *up)
     const struct proto_settings *set = &up->pool->settings;
     struct proto_login login = {.password = set->password, .db = set->db, .resp = 2};
     list_init(&up->profiles);
+    list_init(&up->privates);
     timer_init(&up->sweep, on_sweep);
     up->plain = profile_new(up, &login);
     return up->plain != NULL;
@@ -139,18 +141,25 @@ struct profile *profile_hold(struct upstream *up, const struct proto_login *logi
     return p;
 }
 
+void profiles_watch(struct upstream *up)
+{
+    if (!up->stopping && !timer_running(&up->sweep))
+        timer_start(up->loop, &up->sweep, PROFILE_LINGER_MS);
+}
+
 void profile_leave(struct profile *p)
 {
     struct upstream *up = p->up;
     must(p->users > 0);
     p->users--;
     p->unused_at = loop_now(up->loop);
-    if (is_unused(p) && !up->stopping && !timer_running(&up->sweep))
-        timer_start(up->loop, &up->sweep, PROFILE_LINGER_MS);
+    if (is_unused(p))
+        profiles_watch(up);
 }
 
 void profiles_free(struct upstream *up)
 {
+    privates_sweep(up, true);
     LIST_FOREACH_SAFE (node, &up->profiles) {
         profile_free(profile_of(node));
     }

@@ -15,6 +15,7 @@
 #include "proto/proto.h"
 
 struct conn_slot;
+struct private;
 struct upstream;
 
 enum {
@@ -35,6 +36,7 @@ struct profile {
 /** Which connections the requests of a client go by. */
 struct lane {
     struct profile *profile;
+    struct private *own; /* which serves for its server; NULL: none */
     uint32_t
         keep; /* chooses among several connections to a server: the same number, the same one */
 };
@@ -46,6 +48,9 @@ must_check bool profile_begin(struct upstream *up);
  * none can be made: up->reason says why. */
 must_check struct profile *profile_hold(struct upstream *up, const struct proto_login *login);
 void profile_leave(struct profile *p);
+
+/** Something is unused: sees to it that it goes in time. */
+void profiles_watch(struct upstream *up);
 
 /** Frees the profiles; no connection may be left. */
 void profiles_free(struct upstream *up);

@@ -353,6 +353,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
         return open_failed(sc, slot, err);
     sc->slot = slot;
     sc->profile->conns++;
+    slot->opened++;
     slot->conn = sc;
     list_append(&server->up->all, &sc->all);
     return sc;

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "upstream/conn_late.h"
+#include "upstream/private.h"
 #include "upstream/probe.h"
 #include "upstream/server_conn.h"
 
@@ -124,6 +125,8 @@ void upstream_free(struct upstream *up)
 static struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
                                   const struct lane *lane)
 {
+    if (lane->own != NULL && lane->own->server == server)
+        return &lane->own->slot;
     uint32_t each = conns_per_server(up);
     return &lane->profile->slots[(size_t)server * each + lane->keep % each];
 }
@@ -132,7 +135,8 @@ void upstream_preconnect(struct upstream *up)
 {
     for (uint32_t i = 0; i < up->pool->server_count; i++) {
         for (uint32_t k = 0; k < conns_per_server(up); k++) {
-            struct conn_slot *slot = slot_for(up, i, &(struct lane){up->plain, k});
+            struct conn_slot *slot =
+                slot_for(up, i, &(struct lane){.profile = up->plain, .keep = k});
             if (slot->conn == NULL && server_conn_open(&up->slots[i], slot) == NULL)
                 continue; /* it was logged; the first request will try again */
         }

@@ -43,6 +43,8 @@ struct waiter {
  * a time. */
 struct conn_slot {
     struct profile *profile;
+    bool own;        /* one client has it for itself: nothing moves to another connection */
+    uint32_t opened; /* connections that were opened in it, ever */
     struct server_conn *conn; /* takes new parts; NULL: none */
     uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
     uint32_t backoff;         /* ms: the last wait */
@@ -57,7 +59,8 @@ struct server_slot {
     struct upstream *up;
     uint32_t index; /* in the pool */
     struct server_stats *stats;
-    bool out; /* ejected, and its keys are nowhere else: requests fail at once */
+    bool out;          /* ejected, and its keys are nowhere else: requests fail at once */
+    uint32_t privates; /* of upstream.privates, to this one */
 };
 
 struct upstream {
@@ -71,13 +74,14 @@ struct upstream {
     struct profile *plain; /* the pool's own */
     struct list profiles;  /* all, that one included */
     uint32_t profile_count;
-    struct timer sweep;  /* runs only while one is unused */
-    struct list all;     /* every server connection */
-    struct list waiting; /* those with parts in their FIFO: the tick looks at them */
-    struct list lines;   /* slots in whose line somebody waits */
-    struct timer tick;   /* runs only while something waits */
-    uint64_t random;     /* state of the generator of the random distribution and of jitter */
-    bool stopping;       /* nothing is opened any more */
+    struct list privates; /* connections that clients have for themselves, or had */
+    struct timer sweep;   /* runs only while one is unused, or a private connection */
+    struct list all;      /* every server connection */
+    struct list waiting;  /* those with parts in their FIFO: the tick looks at them */
+    struct list lines;    /* slots in whose line somebody waits */
+    struct timer tick;    /* runs only while something waits */
+    uint64_t random;      /* state of the generator of the random distribution and of jitter */
+    bool stopping;        /* nothing is opened any more */
     char reason[REASON_TEXT];
 };
 

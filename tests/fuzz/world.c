@@ -11,6 +11,7 @@
 #include "io/stream.h"
 #include "memory.h"
 #include "proxy/client.h"
+#include "session/session.h"
 #include "upstream/pool.h"
 
 void story(const char *fmt, ...)
@@ -127,7 +128,7 @@ bool world_open(struct world *w, const struct world_setup *setup)
     w->loop = loop_open(&sim_ops);
     w->stats = w->loop == NULL ? NULL : stats_of(w);
     w->pool = w->stats == NULL ? NULL : pool_new(&w->conf->pools[0], 0);
-    w->proxy = w->pool == NULL ? NULL : proxy_new(w->loop, &w->pool, 1, w->stats, 0);
+    w->proxy = w->pool == NULL ? NULL : proxy_new(w->loop, &w->pool, 1, w->stats, 0, &session_ops);
     if (w->proxy == NULL) {
         take_down(w);
         return false;

@@ -7,6 +7,7 @@
 #include "proto/redis/login.h"
 #include "proto/redis/reply.h"
 #include "proto/redis/split.h"
+#include "proto/redis/transaction.h"
 
 static struct span word(const struct request_view *v, uint32_t i)
 {
@@ -83,6 +84,13 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
         v->kind = REQUEST_TELL;
         v->join = c->class;
         return true;
+    case WAY_TRANSACTION:
+        transaction_verb(c, v);
+        return true;
+    case WAY_BLOCK:
+        (void)keys_find(c, v);
+        block_view(c, v);
+        return true;
     case WAY_REFUSE:
         return c->class == CLASS_DENIED ? answer_denied(c, v, scratch)
                                         : answer_refused(c, v, scratch);
@@ -97,9 +105,12 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
     v->kind = REQUEST_FORWARD;
     v->expect = session_resp(ses) == 3 ? REPLY_RESP3 : REPLY_RESP2;
     v->write = c->write;
+    if (ses->queues)
+        return transaction_queue(c, ses, v, scratch);
     switch (c->class) {
     case CLASS_FORWARD:
-        return keys_find(c, v) || answer_unknown(v, scratch);
+        (void)keys_find(c, v);
+        return true;
     case CLASS_ANY:
     case CLASS_CONTAINER:
         return true;
@@ -108,9 +119,10 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
     case CLASS_SUM:
     case CLASS_STREAMS:
         v->join = c->class;
-        if (!keys_find(c, v))
-            return answer_unknown(v, scratch);
-        split_or_forward(ses, v);
+        if (keys_find(c, v))
+            split_or_forward(ses, v);
+        else
+            block_view(c, v);
         return true;
     default:
         return serve_otherwise(c, ses, v, scratch);

@@ -25,6 +25,8 @@ enum command_way {
     WAY_CURSOR,
     WAY_LOCAL,
     WAY_TELL,
+    WAY_TRANSACTION,
+    WAY_BLOCK,
     WAY_SESSION,
     WAY_REFUSE,
 };

@@ -12,6 +12,7 @@
 #include "proto/redis/request.h"
 #include "proto/redis/split.h"
 #include "proto/redis/tell.h"
+#include "proto/redis/transaction.h"
 
 /* Every part speaks as the whole does. */
 static uint8_t part_expect(const struct request_view *v)
@@ -128,6 +129,7 @@ const struct proto proto_redis = {
     .parse_reply = redis_reply_parse,
     .reply_reset = redis_reply_reset,
     .join = redis_join,
+    .transaction = &redis_transaction,
     .error = error,
     .error_cross = error_cross,
     .handshake = handshake,

@@ -48,6 +48,21 @@ static inline void tell(struct ask *a, struct span s)
     assert_true(buf_append(&a->told, s));
 }
 
+static inline void tell_verb(struct ask *a, const struct request_view *v)
+{
+    static const char *const verbs[] = {
+        [SESSION_MULTI] = "multi", [SESSION_EXEC] = "exec",       [SESSION_DISCARD] = "discard",
+        [SESSION_WATCH] = "watch", [SESSION_UNWATCH] = "unwatch", [SESSION_BLOCK] = "block"};
+    char ms[32] = "";
+    if (v->verb == SESSION_BLOCK && v->block_ms == BLOCK_FOREVER)
+        snprintf(ms, sizeof(ms), " for ever");
+    else if (v->verb == SESSION_BLOCK)
+        snprintf(ms, sizeof(ms), " %llu ms", (unsigned long long)v->block_ms);
+    tell(a, SPAN(" "));
+    tell(a, span_str(verbs[v->verb]));
+    tell(a, span_str(ms));
+}
+
 static inline void tell_login(struct ask *a, const struct request_view *v)
 {
     char numbers[64];
@@ -64,9 +79,11 @@ static inline void tell_login(struct ask *a, const struct request_view *v)
 static inline void tell_view(struct ask *a, const struct request_view *v)
 {
     static const char *const kinds[] = {
-        [REQUEST_NONE] = "none",           [REQUEST_LOCAL] = "local",  [REQUEST_TELL] = "tell",
-        [REQUEST_FORWARD] = "forward",     [REQUEST_SPLIT] = "split",  [REQUEST_LOGIN] = "login",
-        [REQUEST_BROADCAST] = "broadcast", [REQUEST_SERVER] = "server"};
+        [REQUEST_NONE] = "none",           [REQUEST_LOCAL] = "local",
+        [REQUEST_TELL] = "tell",           [REQUEST_FORWARD] = "forward",
+        [REQUEST_SPLIT] = "split",         [REQUEST_LOGIN] = "login",
+        [REQUEST_BROADCAST] = "broadcast", [REQUEST_SERVER] = "server",
+        [REQUEST_SESSION] = "session"};
     tell(a, span_str(kinds[v->kind]));
     tell(a, v->write ? SPAN(" write") : SPAN(""));
     tell(a, v->close ? SPAN(" close") : SPAN(""));
@@ -76,7 +93,9 @@ static inline void tell_view(struct ask *a, const struct request_view *v)
     }
     if (v->kind == REQUEST_LOGIN)
         tell_login(a, v);
-    if (v->kind == REQUEST_FORWARD || v->kind == REQUEST_SPLIT) {
+    if (v->kind == REQUEST_SESSION)
+        tell_verb(a, v);
+    if (v->kind == REQUEST_FORWARD || v->kind == REQUEST_SPLIT || v->kind == REQUEST_SESSION) {
         for (uint32_t i = 0; i < request_key_count(v); i++) {
             tell(a, SPAN(" <"));
             tell(a, request_key(v, i));

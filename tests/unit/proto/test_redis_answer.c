@@ -125,8 +125,6 @@ static void test_unknown(void **state)
     ASK(&plain, "SUBSCRIBE\n",
         "local -ERR unknown command 'SUBSCRIBE', with args beginning with: \r\n\n");
     ASK(&plain, "CONFIG\n", "local -ERR wrong number of arguments for 'config' command\r\n\n");
-    ASK(&plain, "BLPOP a 0\n",
-        "local -ERR unknown command 'BLPOP', with args beginning with: 'a' '0' \r\n\n");
     ASK(&plain, "OBJECT FOO\nobject\n",
         "local -ERR unknown subcommand 'FOO'. Try OBJECT HELP.\r\n\n"
         "local -ERR wrong number of arguments for 'object' command\r\n\n");

@@ -148,12 +148,37 @@ static void test_streams(void **state)
     expect_keys("XREADGROUP GROUP g c CLAIM 5 STREAMS a >\n", "forward write", "<a>");
     expect_keys("XREAD STREAMS a b 0\n", "forward", "");
     expect_keys("XREAD COUNT 2 COUNT\n", "forward", "");
-    ASK(&plain, "XREAD BLOCK 0 STREAMS a 0\n",
-        "local -ERR unknown command 'XREAD', with args beginning with: 'BLOCK' '0' 'STREAMS' 'a' "
-        "'0' \r\n\n");
-    ASK(&plain, "XREADGROUP GROUP g c BLOCK 0 STREAMS a >\n",
-        "local -ERR unknown command 'XREADGROUP', with args beginning with: 'GROUP' 'g' 'c' "
-        "'BLOCK' '0' 'STREAMS' 'a' '>' \r\n\n");
+    expect_keys("XREAD BLOCK 0 STREAMS a 0\n", "session block for ever", "<a>");
+    expect_keys("XREAD COUNT 1 block 250 STREAMS a 0\n", "session block 250 ms", "<a>");
+    expect_keys("XREADGROUP GROUP g c BLOCK x STREAMS a >\n", "session write block 0 ms", "<a>");
+    /* Redis compares option names as C strings: a NUL ends them. */
+#define BLOCK_NUL                                                                                  \
+    "*6\r\n$5\r\nXREAD\r\n$7\r\nBLOCK\0x\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\nk\r\n$1\r\n$\r\n"
+    ASK(&plain, BLOCK_NUL, "session block for ever <k> " BLOCK_NUL "\n");
+}
+
+static void test_blocking(void **state)
+{
+    (void)state;
+    expect_keys("BLPOP a b 0\n", "session write block for ever", "<a> <b>");
+    expect_keys("BRPOP a 1.5\n", "session write block 1500 ms", "<a>");
+    expect_keys("BLMOVE a b LEFT RIGHT 2\n", "session write block 2000 ms", "<a> <b>");
+    expect_keys("BRPOPLPUSH a b -1\n", "session write block 0 ms", "<a> <b>");
+    expect_keys("BLMPOP 0.25 2 a b LEFT\n", "session write block 250 ms", "<a> <b>");
+    expect_keys("BZPOPMIN a x\n", "session write block for ever", "<a>");
+    expect_keys("BZPOPMAX a nan\n", "session write block 0 ms", "<a>");
+    expect_keys("BZMPOP 1e300 1 a MIN\n", "session write block for ever", "<a>");
+}
+
+static void test_transaction_verbs(void **state)
+{
+    (void)state;
+    ASK(&plain, "MULTI\nEXEC\nDISCARD\nUNWATCH\nMULTI 1\nWATCH\n",
+        "session multi *1\r\n$5\r\nMULTI\r\n\nsession exec *1\r\n$4\r\nEXEC\r\n\n"
+        "session discard *1\r\n$7\r\nDISCARD\r\n\nsession unwatch *1\r\n$7\r\nUNWATCH\r\n\n"
+        "local -ERR wrong number of arguments for 'multi' command\r\n\n"
+        "local -ERR wrong number of arguments for 'watch' command\r\n\n");
+    expect_keys("WATCH a b c\n", "session watch", "<a> <b> <c>");
 }
 
 static void test_stored_keys(void **state)
@@ -177,6 +202,8 @@ int main(void)
         cmocka_unit_test(test_key_places),
         cmocka_unit_test(test_numbered_keys),
         cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_blocking),
+        cmocka_unit_test(test_transaction_verbs),
         cmocka_unit_test(test_stored_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

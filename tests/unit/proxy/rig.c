@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "session/session.h"
 
 enum { WORDS_MAX = 2048, KEY_TEXT = 24, KEYS_KEPT = 64 };
 
@@ -383,7 +384,7 @@ void rig_open(struct rig *r, const char *text)
         assert_non_null(r->pools[i]);
         make_fakes(r, i);
     }
-    r->proxy = proxy_new(r->loop, r->pools, r->conf->pool_count, r->stats, 0);
+    r->proxy = proxy_new(r->loop, r->pools, r->conf->pool_count, r->stats, 0, &session_ops);
     assert_non_null(r->proxy);
 }
 

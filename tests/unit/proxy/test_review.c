@@ -75,19 +75,6 @@ static void test_greeting_is_not_a_handshake_reply(void **state)
     EXPECT(r, c, "+OK\r\n-ERR Invalid argument (server 'a' replied before it was asked)\r\n");
 }
 
-/* Redis compares option names as C strings: a NUL ends them. */
-static void test_block_behind_a_nul_is_refused(void **state)
-{
-    (void)state;
-    rig_open(r, REDIS ONE);
-    struct sim_peer *c = rig_client(r, 0);
-    rig_send(r, c,
-             SPAN("*6\r\n$5\r\nXREAD\r\n$7\r\nBLOCK\0x\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\nk\r\n$"
-                  "1\r\n$\r\n"));
-    assert_int_equal(a()->requests, 0);
-    rig_expect_begin(r, c, "-ERR ");
-}
-
 /* The data of a refused item comes in pieces, each larger than a request may be: they are dropped without a word. */
 static void test_dropped_data_is_not_a_request(void **state)
 {
@@ -290,7 +277,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_stop_meets_the_deadline_of_a_lingering_client),
         TEST(test_greeting_is_not_a_handshake_reply),
-        TEST(test_block_behind_a_nul_is_refused),
         TEST(test_dropped_data_is_not_a_request),
         TEST(test_waiter_behind_an_answered_request_times_out),
         TEST(test_output_limit_of_split_replies),

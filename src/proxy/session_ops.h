@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unit session_ops is what the proxy asks of the floor above it: to carry out requests that need
+ * something that lasts from one to the next. */
+#ifndef PROXY_SESSION_OPS_H
+#define PROXY_SESSION_OPS_H
+
+#include <stdbool.h>
+
+#include "proto/proto.h"
+#include "proxy/client.h"
+#include "proxy/request.h"
+
+struct session_ops {
+    /** Starts a REQUEST_SESSION, or any request of a transaction. */
+    enum request_fate (*start)(struct client *c, const struct request_view *v);
+    /** The client, which holds something, is gone: gives it up. */
+    void (*leave)(struct client *c);
+    /** The process is to end: the client shall not wait on for what may never come. */
+    void (*hurry)(struct client *c);
+};
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "upstream/private.h"
+
+/* No request is on the private connection that changes what becomes of it. */
+enum { VERB_NONE = UINT8_MAX };
+
+struct session {
+    /* The transaction, while session.queues of the client. */
+    struct buf queue; /* the request that begins it, then those in it */
+    uint32_t queued;  /* of them */
+    uint32_t server;  /* that has all its keys; SERVER_NONE: it names none yet */
+    bool spoiled;     /* one of its requests was wrong: it can't be carried out */
+
+    /* The private connection. */
+    struct private *own; /* NULL: none */
+    uint32_t opened;     /* own->slot.opened when the first keys were watched */
+    bool watching;
+    bool lost;    /* the connection was, and with it what was watched */
+    uint8_t verb; /* of the request on it that waits for its reply; VERB_NONE */
+};
+
+static const struct proto_transaction *words_of(const struct client *c)
+{
+    return c->front->proto->transaction;
+}
+
+static struct session *session_of(struct client *c)
+{
+    if (c->held != NULL)
+        return c->held;
+    c->held = calloc(1, sizeof(*c->held));
+    if (c->held != NULL) {
+        c->held->server = SERVER_NONE;
+        c->held->verb = VERB_NONE;
+    }
+    return c->held;
+}
+
+/* Frees a session that holds nothing any more. */
+static void forget(struct client *c)
+{
+    if (c->session.queues || c->held->own != NULL)
+        return;
+    buf_free(&c->held->queue);
+    free(c->held);
+    c->held = NULL;
+}
+
+/* ---- the private connection ---- */
+
+static void release(struct client *c, bool clean)
+{
+    struct session *s = c->held;
+    struct private *own = s->own;
+    s->own = NULL;
+    s->watching = false;
+    s->lost = false;
+    s->verb = VERB_NONE;
+    c->lane.own = NULL;
+    private_give_back(own, clean);
+    forget(c);
+}
+
+/* The one request that may wait there has ended. What the server kept for the client is gone with the
+ * reply to EXEC and UNWATCH. */
+static void settle(struct client *c, bool replied, bool error)
+{
+    struct session *s = c->held;
+    uint8_t verb = s->verb;
+    s->verb = VERB_NONE;
+    if (!replied)
+        release(c, false);
+    else if (verb == SESSION_BLOCK && !s->watching)
+        release(c, true);
+    else if (verb == SESSION_EXEC || verb == SESSION_UNWATCH)
+        release(c, !error);
+    else if (verb == SESSION_WATCH && error)
+        release(c, false);
+}
+
+static struct client *waiting_client(const struct part *p)
+{
+    struct client *c = container_of(p, struct request, part)->client;
+    return c != NULL && c->held != NULL && c->held->own != NULL ? c : NULL;
+}
+
+static void on_reply(struct part *p, struct span piece, bool last, bool error)
+{
+    struct client *c = waiting_client(p);
+    if (last && c != NULL)
+        settle(c, true, error);
+    request_events.reply(p, piece, last, error);
+}
+
+static void on_failed(struct part *p, struct span reason)
+{
+    struct client *c = waiting_client(p);
+    if (c != NULL)
+        settle(c, false, false);
+    request_events.failed(p, reason);
+}
+
+static void on_drains(struct part *p)
+{
+    request_events.drains(p);
+}
+
+static bool on_stays(const struct part *p)
+{
+    return request_events.stays(p);
+}
+
+static const struct part_events events = {
+    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
+
+/* Gives the client a private connection to that server, unless it has it. False: it was answered. */
+static bool take(struct client *c, const struct request_view *v, uint32_t server)
+{
+    struct session *s = c->held;
+    struct upstream *up = c->front->up;
+    if (s->own != NULL && s->own->server == server)
+        return true;
+    if (s->own != NULL) {
+        request_answer_cross(c, v);
+        return false;
+    }
+    s->own = private_take(up, server, c->lane.profile);
+    if (s->own == NULL) {
+        request_refuse(c, v, span_str(up->reason));
+        forget(c);
+        return false;
+    }
+    c->lane.own = s->own;
+    return true;
+}
+
+/* Sends `wire` on it. */
+static void send_own(struct client *c, const struct request_view *v, struct span wire,
+                     uint32_t skip, uint64_t grace)
+{
+    struct session *s = c->held;
+    struct upstream *up = c->front->up;
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL) {
+        request_no_memory(c);
+        return;
+    }
+    r->part.on = &events;
+    r->part.expect = v->expect;
+    r->part.skip = skip;
+    r->part.grace = grace;
+    s->verb = v->verb;
+    if (upstream_send(up, s->own->server, &c->lane, &r->part, wire))
+        return;
+    settle(c, false, false);
+    request_fail(r, span_str(up->reason));
+}
+
+/* Must the request wait until those before it are answered? */
+static bool waits(struct client *c)
+{
+    c->alone = true;
+    return c->open > 0;
+}
+
+/* ---- watching ---- */
+
+static enum request_fate watch(struct client *c, const struct request_view *v)
+{
+    uint32_t server;
+    if (c->session.queues) {
+        request_answer(c, words_of(c)->watch_inside);
+        return REQUEST_STARTED;
+    }
+    if (waits(c))
+        return REQUEST_WAITS;
+    if (!request_route(c, v, &server))
+        return REQUEST_STARTED;
+    struct session *s = session_of(c);
+    if (s == NULL) {
+        request_no_memory(c);
+        return REQUEST_STARTED;
+    }
+    if (!take(c, v, server))
+        return REQUEST_STARTED;
+    send_own(c, v, v->wire, 0, 0);
+    s = c->held;
+    if (s == NULL || s->own == NULL)
+        return REQUEST_STARTED;
+    if (!s->watching)
+        s->opened = s->own->slot.opened;
+    s->lost = s->lost || s->own->slot.opened != s->opened;
+    s->watching = true;
+    return REQUEST_STARTED;
+}
+
+static bool watch_is_lost(const struct session *s)
+{
+    return s->lost || s->own->slot.conn == NULL || s->own->slot.opened != s->opened;
+}
+
+/* Ends watching; the server's reply is the answer. */
+static enum request_fate unwatch(struct client *c, const struct request_view *v)
+{
+    if (waits(c))
+        return REQUEST_WAITS;
+    if (c->held == NULL || c->held->own == NULL) {
+        request_answer(c, words_of(c)->unwatched);
+        return REQUEST_STARTED;
+    }
+    struct request_view w = *v;
+    w.verb = SESSION_UNWATCH;
+    send_own(c, &w, words_of(c)->unwatch, 0, 0);
+    return REQUEST_STARTED;
+}
+
+/* ---- transactions ---- */
+
+static void transaction_end(struct client *c)
+{
+    struct session *s = c->held;
+    c->session.queues = false;
+    buf_free(&s->queue);
+    s->queued = 0;
+    s->server = SERVER_NONE;
+    s->spoiled = false;
+    forget(c);
+}
+
+static enum request_fate multi(struct client *c)
+{
+    struct session *s = session_of(c);
+    if (c->session.queues) {
+        request_answer(c, words_of(c)->nested);
+    } else if (s == NULL || !buf_append(&s->queue, words_of(c)->begin)) {
+        request_no_memory(c);
+    } else {
+        c->session.queues = true;
+        request_answer(c, words_of(c)->begun);
+    }
+    return REQUEST_STARTED;
+}
+
+static enum request_fate discard(struct client *c, const struct request_view *v)
+{
+    if (!c->session.queues) {
+        request_answer(c, words_of(c)->no_discard);
+        return REQUEST_STARTED;
+    }
+    bool watching = c->held->own != NULL;
+    if (watching && waits(c))
+        return REQUEST_WAITS;
+    transaction_end(c);
+    if (watching)
+        return unwatch(c, v);
+    request_answer(c, words_of(c)->dropped);
+    return REQUEST_STARTED;
+}
+
+/* Ends the transaction without a server, and what was watched. */
+static void answer_end(struct client *c, struct span answer)
+{
+    transaction_end(c);
+    if (c->held != NULL)
+        release(c, false);
+    request_answer(c, answer);
+}
+
+/* On the connection that all share. */
+static enum request_fate send_shared(struct client *c, const struct request_view *v)
+{
+    struct session *s = c->held;
+    struct upstream *up = c->front->up;
+    enum request_fate fate = REQUEST_STARTED;
+    if (request_held_back(c, v, s->server, &fate)) {
+        if (fate == REQUEST_STARTED)
+            transaction_end(c);
+        return fate;
+    }
+    struct request *r = request_new(c, v->quiet);
+    if (r == NULL) {
+        request_no_memory(c);
+        return REQUEST_STARTED;
+    }
+    r->part.on = &request_events;
+    r->part.expect = v->expect;
+    r->part.skip = s->queued + 1;
+    bool sent = buf_append(&s->queue, words_of(c)->end);
+    if (!sent)
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
+    sent = sent && upstream_send_buf(up, s->server, &c->lane, &r->part, &s->queue);
+    transaction_end(c);
+    if (!sent)
+        request_fail(r, span_str(up->reason));
+    return REQUEST_STARTED;
+}
+
+/* On the connection on which the keys are watched, if it still is the one. */
+static void send_watched(struct client *c, const struct request_view *v)
+{
+    struct session *s = c->held;
+    struct buf queue = s->queue;
+    uint32_t skip = s->queued + 1;
+    bool cross = s->server != SERVER_NONE && s->server != s->own->server;
+    s->queue = (struct buf){0};
+    if (cross || watch_is_lost(s)) {
+        buf_free(&queue);
+        answer_end(c, cross ? words_of(c)->aborted : words_of(c)->changed(&c->session));
+        return;
+    }
+    transaction_end(c);
+    if (buf_append(&queue, words_of(c)->end))
+        send_own(c, v, buf_span(&queue), skip, 0);
+    else
+        request_no_memory(c);
+    buf_free(&queue);
+}
+
+static enum request_fate exec(struct client *c, const struct request_view *v)
+{
+    struct session *s = c->held;
+    if (!c->session.queues) {
+        request_answer(c, words_of(c)->no_exec);
+        return REQUEST_STARTED;
+    }
+    if (s->own != NULL && waits(c))
+        return REQUEST_WAITS;
+    if (s->spoiled) {
+        answer_end(c, words_of(c)->aborted);
+        return REQUEST_STARTED;
+    }
+    if (s->own != NULL) {
+        send_watched(c, v);
+        return REQUEST_STARTED;
+    }
+    if (s->server == SERVER_NONE)
+        s->server = request_keyless(c->front->up);
+    if (s->server != SERVER_NONE)
+        return send_shared(c, v);
+    transaction_end(c);
+    upstream_no_server(c->front->up);
+    request_refuse(c, v, span_str(c->front->up->reason));
+    return REQUEST_STARTED;
+}
+
+/* The server for a request of the transaction is the one that has the keys of those before it. False:
+ * the client was told why not. */
+static bool same_server(struct client *c, const struct request_view *v)
+{
+    struct session *s = c->held;
+    uint32_t server;
+    if (request_key_count(v) == 0)
+        return true;
+    if (!request_route(c, v, &server))
+        return false;
+    uint32_t bound = s->own != NULL ? s->own->server : s->server;
+    if (bound != SERVER_NONE && bound != server) {
+        request_answer_cross(c, v);
+        return false;
+    }
+    s->server = server;
+    return true;
+}
+
+static void enqueue(struct client *c, const struct request_view *v)
+{
+    struct session *s = c->held;
+    uint64_t most = (uint64_t)c->front->up->pool->conf->max_request_size;
+    if (buf_len(&s->queue) + v->wire.len > most) {
+        char reason[REASON_TEXT];
+        snprintf(reason, sizeof(reason),
+                 "transaction is too large (max_request_size is %llu bytes)",
+                 (unsigned long long)most);
+        request_refuse(c, v, span_str(reason));
+        s->spoiled = true;
+    } else if (!same_server(c, v)) {
+        s->spoiled = true;
+    } else if (!buf_append(&s->queue, v->wire)) {
+        request_no_memory(c);
+    } else {
+        s->queued++;
+        request_answer(c, words_of(c)->queued);
+    }
+}
+
+/* A request of a transaction. The protocol leaves those that can be a part of one to be forwarded, and
+ * answers the others with an error. */
+static enum request_fate queue(struct client *c, const struct request_view *v)
+{
+    if (v->kind == REQUEST_FORWARD) {
+        enqueue(c, v);
+    } else if (v->kind == REQUEST_LOCAL) {
+        c->held->spoiled = true;
+        request_answer(c, v->reply);
+    }
+    return REQUEST_STARTED;
+}
+
+/* ---- waiting for data ---- */
+
+static enum request_fate block(struct client *c, const struct request_view *v)
+{
+    uint32_t server;
+    if (waits(c))
+        return REQUEST_WAITS;
+    if (!request_route(c, v, &server))
+        return REQUEST_STARTED;
+    if (session_of(c) == NULL)
+        request_no_memory(c);
+    else if (take(c, v, server))
+        send_own(c, v, v->wire, 0, v->block_ms < PART_PATIENT ? v->block_ms : PART_PATIENT);
+    return REQUEST_STARTED;
+}
+
+/* ---- the floor below ---- */
+
+static enum request_fate start(struct client *c, const struct request_view *v)
+{
+    if (v->kind != REQUEST_SESSION)
+        return queue(c, v);
+    switch ((enum session_verb)v->verb) {
+    case SESSION_MULTI:
+        return multi(c);
+    case SESSION_EXEC:
+        return exec(c, v);
+    case SESSION_DISCARD:
+        return discard(c, v);
+    case SESSION_WATCH:
+        return watch(c, v);
+    case SESSION_UNWATCH:
+        return unwatch(c, v);
+    case SESSION_BLOCK:
+        return block(c, v);
+    }
+    never("a verb of sessions that does not exist");
+}
+
+static void leave(struct client *c)
+{
+    c->session.queues = false;
+    if (c->held->own != NULL)
+        release(c, false);
+    else
+        forget(c);
+}
+
+static void hurry(struct client *c)
+{
+    struct private *own = c->held->own;
+    if (own != NULL && c->held->verb == SESSION_BLOCK)
+        private_cut(own);
+}
+
+const struct session_ops session_ops = {.start = start, .leave = leave, .hurry = hurry};
