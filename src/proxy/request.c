@@ -120,7 +120,7 @@ void request_part_ended(struct request *r, const struct part *p)
 }
 
 /* Passes bytes of the reply on, or parks them. */
-static void deliver(struct request *r, struct span piece)
+static inline __attribute__((always_inline)) void deliver(struct request *r, struct span piece)
 {
     struct client *c = r->client;
     bool good = true;
@@ -140,7 +140,7 @@ static void deliver(struct request *r, struct span piece)
 
 /* Holds the first bytes of the reply back until they tell whether the client wants to hear it.
  * Returns what of the piece is not held back. */
-static struct span decide(struct request *r, struct span piece, bool last)
+static __attribute__((noinline)) struct span decide(struct request *r, struct span piece, bool last)
 {
     while (r->head_len < UNHEARD_HEAD && piece.len > 0) {
         r->head[r->head_len++] = piece.ptr[0];
