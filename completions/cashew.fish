@@ -8,7 +8,7 @@ complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s t -l test-conf -
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s d -l daemonize -d 'run as a daemon'
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s D -l describe-stats -d 'print stats description and exit'
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -l describe-config -d 'print all keys of the configuration and exit'
-complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s v -l verbose -x -d 'set logging level, 0 to 11'
+complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s v -l verbose -x -d 'set logging level, 0 to 11; a larger number is 11'
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s o -l output -r -F -d 'set logging file'
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s c -l conf-file -r -F -d 'set configuration file'
 complete -c cashew -n 'not __fish_seen_subcommand_from ring' -s s -l stats-port -x -d 'set stats monitoring port'

@@ -3,9 +3,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/conf.h"
 #include "conf/options.h"
+#include "conf/why.h"
 #include "run/run.h"
 #include "stats/stats.h"
 #include "tool/ring_command.h"
@@ -44,14 +46,35 @@ static int test_or_run(struct options *o, const struct conf *conf)
     return run(conf, &o->set, o->program);
 }
 
+/* The errors of the file have been told. */
+static void say_no_conf(const struct options *o)
+{
+    if (access(o->conf_file, R_OK) == 0)
+        fprintf(stderr, "%s: configuration file '%s' syntax is invalid\n", o->program,
+                o->conf_file);
+    else
+        fprintf(stderr, "%s: name the configuration file with -c FILE; --help lists all options\n",
+                o->program);
+}
+
+/* A word that is no option is ignored, as twemproxy does, unless it looks like a command of ours that was
+ * mistyped: then a proxy is not what was wanted. */
+static bool mistyped_command(int argc, char **argv)
+{
+    static const char *const commands[] = {"ring"};
+    if (argc < 2 || argv[1][0] == '-' || why_near(span_str(argv[1]), commands, 1) == NULL)
+        return false;
+    fprintf(stderr, "cashew: '%s' is not a command (did you mean 'ring'?)\n", argv[1]);
+    return true;
+}
+
 static int start(struct options *o)
 {
     struct conf *conf = conf_load(o->conf_file, stderr);
     int code;
 
     if (conf == NULL) {
-        fprintf(stderr, "%s: configuration file '%s' syntax is invalid\n", o->program,
-                o->conf_file);
+        say_no_conf(o);
         return 1;
     }
     code = test_or_run(o, conf);
@@ -66,6 +89,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "ring") == 0)
         return ring_command(argc - 1, argv + 1);
+    if (mistyped_command(argc, argv))
+        return 1;
     if (options_read(&o, argc, argv, stderr))
         code = show(&o) ? 0 : start(&o);
     options_free(&o);

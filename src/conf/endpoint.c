@@ -222,6 +222,10 @@ static bool server_parse(struct span text, struct conf_server *out, struct why *
 
     if (!cut_last(&at, ':', &weight))
         return why_not(why, "'%s' is not a server: %s", why_show(text, shown), SERVER_FORM);
+    if (at.len > 0 && at.ptr[0] != '/' && memchr(at.ptr, ':', at.len) == NULL)
+        return why_not(why, "'%s:%.*s' has no weight: write '%s:%.*s:1', that is host:port:weight",
+                       why_show(at, shown), (int)(weight.len < 16 ? weight.len : 16), weight.ptr,
+                       shown, (int)(weight.len < 16 ? weight.len : 16), weight.ptr);
     if (!set_weight(weight, out, why))
         return false;
     if (at.len > 0 && at.ptr[0] == '/') {

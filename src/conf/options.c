@@ -240,7 +240,10 @@ void options_usage(const struct options *o, FILE *out)
     for (int i = 0; i < ROWS; i++)
         if (rows[i].letter != 0 && rows[i].arg == NULL)
             fputc(rows[i].letter, out);
-    fputs("] [options with values]\n\nOptions:\n", out);
+    fprintf(out,
+            "] [options with values]\n"
+            "       %s ring [...]: where keys go; `%s ring --help` says more\n\nOptions:\n",
+            o->program, o->program);
     for (int i = 0; i < ROWS; i++)
         usage_row(&rows[i], out);
     fputc('\n', out);

@@ -54,6 +54,20 @@ static size_t common_prefix(struct span a, struct span b)
     return n;
 }
 
+/* The name whose beginning `got` may be, with two letters exchanged or wrong but the first: "fvn" is
+ * hardly like "fnv1_64" as a whole. */
+static const char *near_begin(struct span got, const char *const *names, size_t count)
+{
+    for (size_t i = 0; got.len >= 3 && i < count; i++) {
+        struct span name = span_str(names[i]);
+
+        if (name.len > got.len && name.ptr[0] == got.ptr[0] &&
+            distance(got, span_of(name.ptr, got.len)) <= 2 && got.ptr[1] == name.ptr[2])
+            return names[i];
+    }
+    return NULL;
+}
+
 const char *why_near(struct span got, const char *const *names, size_t count)
 {
     const char *best = NULL;
@@ -75,7 +89,7 @@ const char *why_near(struct span got, const char *const *names, size_t count)
             best = names[i];
         }
     }
-    return best;
+    return best == NULL ? near_begin(got, names, count) : best;
 }
 
 bool why_not_one(struct why *why, struct span got, const char *what, const char *const *names,

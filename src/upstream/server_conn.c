@@ -107,8 +107,10 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     }
     bool failed = end == END_ERROR || end == END_CONNECT || sc->part_count > 0;
     if (failed && !sc->apart)
-        log_warn("pool '%s': connection to server ended with %u requests on it: %s",
-                 pool_of(sc)->conf->name, sc->part_count, reason);
+        log_warn("pool '%s': %s with %u requests on it: %s", pool_of(sc)->conf->name,
+                 sc->connected ? "connection to server ended"
+                               : "connection to server did not come up",
+                 sc->part_count, reason);
     else
         log_info("pool '%s': connection to server '%s' is closed", pool_of(sc)->conf->name,
                  server_name(sc));

@@ -350,6 +350,7 @@ static const struct {
     {POOL("  hash: fnv1a64\n"), "f:3:9: error: 'fnv1a64' is not a hash (did you mean 'fnv1a_64'? "
                                 "allowed: one_at_a_time, md5, crc16, crc32, crc32a, fnv1_64, "
                                 "fnv1a_64, fnv1_32, fnv1a_32, hsieh, murmur, jenkins)\n"},
+    {POOL("  hash: fvn\n"), "f:3:9: error: 'fvn' is not a hash (did you mean 'fnv1_64'? "},
     {POOL("  hash: MD5\n"), "f:3:9: error: 'MD5' is not a hash (allowed: "},
     {POOL("  redis: yes\n"), "f:3:10: error: 'yes' is not true or false (allowed: true, false)\n"},
     {POOL("  redis: ture\n"), "f:3:10: error: 'ture' is not true or false (did you mean 'true'?"},
@@ -415,7 +416,8 @@ static const struct {
     {LISTEN("/s rw"), "f:2:11: error: 'rw' are not permissions"},
     {LISTEN("\"/s\\n\""), "f:2:11: error: path '/s\\x0a' has a control character\n"},
     /* servers */
-    {SERVER("127.0.0.1:6379"), "f:4:6: error: '127.0.0.1' has no port: write host:port:weight or "},
+    {SERVER("127.0.0.1:6379"), "f:4:6: error: '127.0.0.1:6379' has no weight: write "
+                               "'127.0.0.1:6379:1', that is host:port:weight\n"},
     {SERVER("127.0.0.1"), "f:4:6: error: '127.0.0.1' is not a server: write host:port:weight or "},
     {SERVER("h:1:0"), "f:4:6: error: '0' is not a weight (allowed: 1 to 2147483647): write "},
     {SERVER("h:1:x"), "f:4:6: error: 'x' is not a weight"},
