@@ -6,6 +6,14 @@ static char lower(char c)
     return (c >= 'A' && c <= 'Z') ? (char)(c + ('a' - 'A')) : c;
 }
 
+bool span_eq_secret(struct span given, struct span secret)
+{
+    unsigned char differ = given.len != secret.len;
+    for (size_t i = 0; i < given.len && secret.len > 0; i++)
+        differ |= (unsigned char)(given.ptr[i] ^ secret.ptr[i % secret.len]);
+    return differ == 0;
+}
+
 bool span_ieq(struct span a, struct span b)
 {
     if (a.len != b.len)

@@ -40,6 +40,9 @@ static inline struct span span_from(struct span s, size_t from)
     return from == 0 ? s : (struct span){s.ptr + from, s.len - from};
 }
 
+/** Equal? Takes a time that depends on the lengths only, not on where the first difference is. */
+bool span_eq_secret(struct span given, struct span secret);
+
 /** Equal but for ASCII case; locale never matters. */
 bool span_ieq(struct span a, struct span b);
 

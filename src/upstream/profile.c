@@ -12,7 +12,7 @@
 static bool same_login(const struct proto_login *a, const struct proto_login *b)
 {
     return a->resp == b->resp && a->db == b->db && span_eq(a->user, b->user) &&
-           span_eq(a->password, b->password);
+           span_eq_secret(a->password, b->password);
 }
 
 static void copy(char *to, struct span s)

@@ -116,12 +116,27 @@ static void test_u64(void **state)
     assert_int_equal(value, 12345);
 }
 
+static void test_eq_secret(void **state)
+{
+    (void)state;
+    assert_true(span_eq_secret(SPAN("open sesame"), SPAN("open sesame")));
+    assert_false(span_eq_secret(SPAN("open sesamE"), SPAN("open sesame")));
+    assert_false(span_eq_secret(SPAN("Open sesame"), SPAN("open sesame")));
+    assert_false(span_eq_secret(SPAN("open"), SPAN("open sesame")));
+    assert_false(span_eq_secret(SPAN("open sesame open sesame"), SPAN("open sesame ")));
+    assert_false(span_eq_secret(SPAN("aa"), SPAN("a")));
+    assert_false(span_eq_secret(SPAN(""), SPAN("a")));
+    assert_false(span_eq_secret(SPAN("a"), SPAN("")));
+    assert_true(span_eq_secret(SPAN(""), span_of(NULL, 0)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_making), cmocka_unit_test(test_equal),
         cmocka_unit_test(test_from),   cmocka_unit_test(test_ieq_of_every_byte),
-        cmocka_unit_test(test_ieq),    cmocka_unit_test(test_u64),
+        cmocka_unit_test(test_ieq),    cmocka_unit_test(test_eq_secret),
+        cmocka_unit_test(test_u64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
