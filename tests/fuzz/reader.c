@@ -128,7 +128,9 @@ enum reading read_memcache_request(struct span in, struct reading_request *out)
         return READING_WRONG;
     if (out->count == READER_WORDS)
         return READING_WRONG;
-    return body(in, &out->len, n, &out->words[out->count++]);
+    enum reading block = body(in, &out->len, n, &out->words[out->count++]);
+    /* A memcached takes the block of `ms` by its length alone, and refuses it if its end is wrong. */
+    return out->meta && block == READING_WRONG ? READING_WHOLE : block;
 }
 
 /* How many elements follow the one whose line is `text`; a body is stepped over. */

@@ -549,11 +549,11 @@ static bool join_errors(const struct part_reply *parts, uint32_t part_count,
         struct span line = parts[i].bytes;
         while (line.len > 0 && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == '\n'))
             line.len--;
-        /* An empty line: there was no memory for it. What follows a mere ERROR must not change the
-         * word. */
+        /* An empty line: there was no memory for it. What follows a mere ERROR or CLIENT_ERROR
+         * must not change the word. */
         good = line.len > 0 && (!*any || chain_append(out, pool, between)) &&
                chain_append(out, pool, line);
-        if (!*any && span_eq(line, errors[0]))
+        if (!*any && memchr(line.ptr, ' ', line.len) == NULL)
             between = SPAN(" ; ");
         *any = true;
     }
