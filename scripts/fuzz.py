@@ -73,7 +73,8 @@ def run(target, longest, options, limit):
     logs.parent.mkdir(exist_ok=True)
     before = set(found.iterdir())
     command = [where / "tests" / "fuzz" / f"fuzz_{target}", f"-max_len={longest}",
-               f"-timeout={SLOWEST}", "-print_final_stats=1", f"-artifact_prefix={found}/"]
+               f"-timeout={SLOWEST}", "-report_slow_units=1000", "-print_final_stats=1",
+               f"-artifact_prefix={found}/"]
     words = SOURCES / "dict" / f"{target}.dict"
     if words.exists():
         command.append(f"-dict={words}")
