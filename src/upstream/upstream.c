@@ -128,7 +128,9 @@ static struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
     if (lane->own != NULL && lane->own->server == server)
         return &lane->own->slot;
     uint32_t each = conns_per_server(up);
-    return &lane->profile->slots[(size_t)server * each + lane->keep % each];
+    /* Mostly there is one, and a division is dear. */
+    uint32_t keep = each == 1 ? 0 : lane->keep % each;
+    return &lane->profile->slots[(size_t)server * each + keep];
 }
 
 void upstream_preconnect(struct upstream *up)
