@@ -113,35 +113,61 @@ static uint8_t class_for(size_t held, size_t more)
     return CHUNK_CLASSES - 1;
 }
 
-bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s)
+/* While a chain is small, its only chunk makes way for one that takes `more` bytes as well: so what
+ * is sent together lies in one piece, and to copy few bytes is cheaper than to have the kernel take
+ * one more. False if that can't be. */
+static bool widen(struct chain *c, struct chunk_pool *pool, size_t more)
+{
+    struct chunk *old = c->first;
+    uint8_t class = class_for(c->len, more);
+    if (old == NULL || old != c->last || old->class >= class ||
+        more > class_bytes[class] - sizeof(*old) - c->len)
+        return false;
+    struct chunk *wide = chunk_borrow(pool, class);
+    if (wide == NULL)
+        return false;
+    wide->tail = c->len;
+    memcpy(wide->data, old->data + old->head, c->len);
+    chunk_return(pool, old);
+    c->first = wide;
+    c->last = wide;
+    return true;
+}
+
+/* Fills the last chunk, and new ones with what is left. All are made before a byte is written, so
+ * that failure leaves the chain as it was. */
+static bool append_chunks(struct chain *c, struct chunk_pool *pool, struct span s)
 {
     struct chunk *k = c->last;
     size_t room = (k == NULL) ? 0 : k->cap - k->tail;
     size_t now = s.len < room ? s.len : room;
-    if (now < s.len) {
-        /* All new chunks are made before a byte is written, so that failure leaves the chain as it
-         * was. */
-        struct chain fresh = {0};
-        for (size_t left = s.len - now; left > 0;) {
-            struct chunk *add = chunk_borrow(pool, class_for(c->len + now, left));
-            if (add == NULL) {
-                chain_clear(&fresh, pool);
-                return false;
-            }
-            add->tail = left < add->cap ? left : add->cap;
-            memcpy(add->data, s.ptr + (s.len - left), add->tail);
-            left -= add->tail;
-            chain_link(&fresh, add);
+    struct chain fresh = {0};
+    for (size_t left = s.len - now; left > 0;) {
+        struct chunk *add = chunk_borrow(pool, class_for(c->len + now, left));
+        if (add == NULL) {
+            chain_clear(&fresh, pool);
+            return false;
         }
-        chain_link(c, fresh.first);
-        c->last = fresh.last;
+        add->tail = left < add->cap ? left : add->cap;
+        memcpy(add->data, s.ptr + (s.len - left), add->tail);
+        left -= add->tail;
+        chain_link(&fresh, add);
     }
     if (now > 0) {
         memcpy(k->data + k->tail, s.ptr, now);
         k->tail += now;
     }
+    chain_link(c, fresh.first);
+    c->last = fresh.last;
     c->len += s.len;
     return true;
+}
+
+bool chain_append_more(struct chain *c, struct chunk_pool *pool, struct span s)
+{
+    if (s.len == 0)
+        return true;
+    return widen(c, pool, s.len) ? chain_append(c, pool, s) : append_chunks(c, pool, s);
 }
 
 bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b)
@@ -165,14 +191,13 @@ bool chain_adopt(struct chain *c, struct chunk_pool *pool, struct buf *b)
 
 void chain_splice(struct chain *c, struct chunk_pool *pool, struct chain *from)
 {
-    if (from->len <= SPLICE_COPY && c->last != NULL && c->last->cap - c->last->tail >= from->len) {
-        for (struct chunk *k = from->first; k != NULL; k = k->next) {
-            memcpy(c->last->data + c->last->tail, k->data + k->head, k->tail - k->head);
-            c->last->tail += k->tail - k->head;
-        }
-        c->len += from->len;
-        chain_clear(from, pool);
-        return;
+    bool copies = from->len <= SPLICE_COPY && c->last != NULL;
+    while (copies && from->first != NULL) {
+        const struct chunk *k = from->first;
+        struct span here = {k->data + k->head, k->tail - k->head};
+        copies = chain_append(c, pool, here);
+        if (copies)
+            chain_consume(from, pool, here.len);
     }
     if (from->first != NULL) {
         chain_link(c, from->first);

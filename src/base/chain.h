@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "base/buf.h"
@@ -16,8 +17,8 @@
 #include "base/must.h"
 #include "base/span.h"
 
-/* Sizes of chunks, header included; the first chunk of a chain is of the smallest, so that many
- * chains with a short reply each touch little memory. */
+/* Sizes of chunks; the first chunk of a chain is of the smallest that will do, so that many chains
+ * with a short reply each touch little memory. */
 enum { CHUNK_CLASSES = 3 };
 
 struct chunk {
@@ -60,8 +61,22 @@ static inline bool chain_empty(const struct chain *c)
     return c->len == 0;
 }
 
+/** Slow path of chain_append(): nothing to append, or more than the last chunk has room for. */
+must_check bool chain_append_more(struct chain *c, struct chunk_pool *pool, struct span s);
+
 /** Appends a copy of `s`. False if memory is out: nothing was appended. */
-must_check bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s);
+must_check static inline bool chain_append(struct chain *c, struct chunk_pool *pool, struct span s)
+{
+    struct chunk *k = c->last;
+    /* No bytes at all may come without a pointer, which memcpy() must not see: less one, they are
+     * more than any room. */
+    if (k == NULL || s.len - 1 >= k->cap - k->tail)
+        return chain_append_more(c, pool, s);
+    memcpy(k->data + k->tail, s.ptr, s.len);
+    k->tail += s.len;
+    c->len += s.len;
+    return true;
+}
 
 /** Links the bytes of `b` to the end, without a copy, and leaves `b` empty. False if memory is out:
  * `b` is unchanged. */

@@ -19,6 +19,9 @@ _Noreturn void must_failed(const char *what, const char *file, int line);
 /** The caller may not ignore the result. */
 #define must_check __attribute__((warn_unused_result))
 
+/** Seldom run: kept apart, so that what is run for every request stays short. */
+#define slow_path __attribute__((noinline, cold))
+
 /** The struct that embeds `member` at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

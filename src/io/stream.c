@@ -131,7 +131,7 @@ static void flush_streams(struct loop *l)
 /* Offers big `bytes` to the kernel directly. Returns how many it took. */
 static size_t send_direct(struct stream *s, struct span bytes)
 {
-    if (bytes.len < SEND_DIRECT || !chain_empty(&s->out) || (s->bits & (CONNECTING | BLOCKED)))
+    if (!chain_empty(&s->out) || (s->bits & (CONNECTING | BLOCKED)))
         return 0;
     const struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
     ssize_t n = sock_send(&s->sock, &iov, 1);
@@ -146,10 +146,8 @@ static size_t send_direct(struct stream *s, struct span bytes)
     return sent;
 }
 
-bool stream_write(struct stream *s, struct span bytes)
+slow_path static bool write_big(struct stream *s, struct span bytes)
 {
-    if (s->bits & NO_OUTPUT)
-        return true;
     size_t sent = send_direct(s, bytes);
     if (sent == bytes.len || (s->bits & BROKEN))
         return true;
@@ -163,6 +161,18 @@ bool stream_write(struct stream *s, struct span bytes)
      * connection. */
     break_later(s, -ENOMEM);
     return true;
+}
+
+bool stream_write(struct stream *s, struct span bytes)
+{
+    if (s->bits & NO_OUTPUT)
+        return true;
+    if (bytes.len >= SEND_DIRECT)
+        return write_big(s, bytes);
+    bool good = chain_append(&s->out, &s->sock.loop->pool, bytes);
+    if (good)
+        queued(s);
+    return good;
 }
 
 void stream_write_chain(struct stream *s, struct chain *c)

@@ -493,10 +493,9 @@ void client_advance(struct client *c)
 {
     while (c->first != NULL && c->state < CLIENT_FINISHING) {
         struct request *r = c->first;
-        if (!chain_empty(&r->parked)) {
-            c->parked -= r->parked.len;
-            r->streamed = true;
-            stream_write_chain(&c->stream, &r->parked);
+        if (!request_send_parked(r)) {
+            client_fail(c, "no memory for a reply");
+            return;
         }
         if (!r->done)
             break;

@@ -16,14 +16,31 @@ enum { LINK_BYTES = 16384 };
 /* The key whose server gets the requests that name no key: always the same one. */
 #define KEYLESS SPAN("placeholder")
 
+/* Field by field, since to zero `few` too would cost more than all the rest. */
+static void request_init(struct request *r, struct client *c, bool quiet)
+{
+    r->next = NULL;
+    r->client = c;
+    r->px = c->front->px;
+    r->split = NULL;
+    r->part = (struct part){0};
+    list_init(&r->part.link);
+    r->parked = (struct chain){0};
+    r->quiet = quiet;
+    r->done = false;
+    r->streamed = false;
+    r->hush = 0;
+    r->head_len = 0;
+    r->few_len = 0;
+}
+
 struct request *request_new(struct client *c, bool quiet)
 {
     struct proxy *px = c->front->px;
     struct request *r = slab_borrow(&px->request_slab);
     if (r == NULL)
         return NULL;
-    *r = (struct request){.client = c, .px = px, .quiet = quiet};
-    list_init(&r->part.link);
+    request_init(r, c, quiet);
     if (c->last == NULL)
         c->first = r;
     else
@@ -35,11 +52,11 @@ struct request *request_new(struct client *c, bool quiet)
 
 void request_free(struct request *r)
 {
-    struct proxy *px = r->px;
-    chain_clear(&r->parked, &px->loop->pool);
+    if (r->parked.first != NULL)
+        chain_clear(&r->parked, &r->px->loop->pool);
     if (r->split != NULL)
         split_free(r->split);
-    slab_return(&px->request_slab, r);
+    slab_return(&r->px->request_slab, r);
 }
 
 void request_orphan(struct request *r)
@@ -51,17 +68,46 @@ void request_orphan(struct request *r)
         request_free(r);
 }
 
+/* Moves the few bytes in the request to the chain, where more can follow them. */
+slow_path static bool spill(struct request *r)
+{
+    if (r->few_len > 0 &&
+        !chain_append(&r->parked, &r->px->loop->pool, span_of(r->few, r->few_len)))
+        return false;
+    r->few_len = 0;
+    return true;
+}
+
 bool request_park(struct request *r, struct span bytes)
 {
-    if (!chain_append(&r->parked, &r->px->loop->pool, bytes))
+    if (chain_empty(&r->parked) && bytes.len <= sizeof(r->few) - r->few_len) {
+        memcpy(r->few + r->few_len, bytes.ptr, bytes.len);
+        r->few_len = (uint8_t)(r->few_len + bytes.len);
+    } else if (!spill(r) || !chain_append(&r->parked, &r->px->loop->pool, bytes)) {
         return false;
+    }
     r->client->parked += bytes.len;
+    return true;
+}
+
+bool request_send_parked(struct request *r)
+{
+    struct client *c = r->client;
+    if (request_parked(r) == 0)
+        return true;
+    if (r->few_len > 0 && !stream_write(&c->stream, span_of(r->few, r->few_len)))
+        return false;
+    c->parked -= request_parked(r);
+    r->few_len = 0;
+    stream_write_chain(&c->stream, &r->parked);
+    r->streamed = true;
     return true;
 }
 
 static void drop_parked(struct request *r)
 {
-    r->client->parked -= r->parked.len;
+    r->client->parked -= request_parked(r);
+    r->few_len = 0;
     chain_clear(&r->parked, &r->px->loop->pool);
 }
 
@@ -124,7 +170,7 @@ static inline __attribute__((always_inline)) void deliver(struct request *r, str
 {
     struct client *c = r->client;
     bool good = true;
-    bool begins = !r->streamed && chain_empty(&r->parked);
+    bool begins = !r->streamed && request_parked(r) == 0;
     if (c == NULL || r->quiet)
         good = true; /* nobody waits for it */
     else if (begins && !client_may_queue(c))

@@ -17,19 +17,24 @@
 
 struct split;
 
+/** A reply of so many bytes that waits for its turn lies in the request itself. */
+enum { REQUEST_FEW = 84 };
+
 struct request {
     struct request *next; /* in the client's FIFO */
     struct client *client;
     struct proxy *px;
-    struct part part;    /* the only one, unless it is split */
-    struct chain parked; /* its reply, while it is not its turn */
     struct split *split; /* NULL: not split */
+    struct part part;    /* the only one, unless it is split */
+    struct chain parked; /* its reply, while it is not its turn, unless it is in `few` */
     bool quiet;          /* nothing is answered */
-    uint8_t hush;        /* replies that are not wanted, until this one's first bytes tell */
+    bool done;           /* the reply is whole */
+    bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
+    uint8_t hush;  /* replies that are not wanted, until this one's first bytes tell */
     uint8_t head_len;
     char head[UNHEARD_HEAD]; /* those first bytes */
-    bool done;               /* the reply is whole */
-    bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
+    uint8_t few_len;
+    char few[REQUEST_FEW];
 };
 
 /** What becomes of the one part of a request. */
@@ -98,5 +103,14 @@ void request_part_ended(struct request *r, const struct part *p);
 
 /** Adds to the parked reply. False if memory is out. */
 must_check bool request_park(struct request *r, struct span bytes);
+
+/** Bytes of its reply that are parked. */
+static inline size_t request_parked(const struct request *r)
+{
+    return r->few_len + r->parked.len;
+}
+
+/** Its turn has come: queues what is parked for the client. False if memory is out. */
+must_check bool request_send_parked(struct request *r);
 
 #endif

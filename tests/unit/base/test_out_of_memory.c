@@ -71,6 +71,26 @@ static void test_chain_append(void **state)
     }
 }
 
+/* A splice that would copy links what it can't, and loses nothing. */
+static void test_chain_splice(void **state)
+{
+    (void)state;
+    struct chunk_pool pool = {0};
+    struct chain c = {0}, from = {0};
+    assert_true(chain_append(&c, &pool, span_of(zeros, 400)));
+    assert_true(chain_append(&from, &pool, span_of(zeros, 300)));
+    failing_malloc_after(0);
+    assert_false(chain_append(&c, &pool, span_of(zeros, 100)));
+    chain_splice(&c, &pool, &from);
+    assert_int_equal(failing_malloc_off(), 4); /* each for a wider chunk, then for one more */
+    assert_int_equal(bytes_of(&c), 700);
+    assert_int_equal(c.len, 700);
+    assert_null(from.first);
+    chain_clear(&c, &pool);
+    assert_int_equal(pool.bytes, 0);
+    chunk_pool_free(&pool);
+}
+
 static void test_chain_adopt(void **state)
 {
     (void)state;
@@ -112,9 +132,8 @@ static void test_slab(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_buf),
-        cmocka_unit_test(test_chain_append),
-        cmocka_unit_test(test_chain_adopt),
+        cmocka_unit_test(test_buf),          cmocka_unit_test(test_chain_append),
+        cmocka_unit_test(test_chain_splice), cmocka_unit_test(test_chain_adopt),
         cmocka_unit_test(test_slab),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
