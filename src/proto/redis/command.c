@@ -157,7 +157,7 @@ static const struct command *find_text(const struct command_table *t, struct spa
 }
 
 /* A name of at most one word, as nearly all are: the same search, without loops. */
-static const struct command *find_short(const struct command_table *t, struct span name)
+static inline const struct command *find_short(const struct command_table *t, struct span name)
 {
     uint64_t word = lower(load_part(name.ptr, name.len));
     size_t mask = ((size_t)1 << t->bits) - 1;
@@ -173,7 +173,9 @@ static const struct command *find_short(const struct command_table *t, struct sp
 const struct command *command_find(const struct command_table *t, struct span name)
 {
     bool is_short = name.len > 0 && name.len <= WORD;
-    t = t == NULL ? &usual : t;
+    /* Of the usual table everything is known to the compiler. */
+    if (t == NULL)
+        return is_short ? find_short(&usual, name) : find_text(&usual, name, false);
     return is_short ? find_short(t, name) : find_text(t, name, false);
 }
 
