@@ -45,7 +45,7 @@ static void leave_requests(struct client *c, enum client_state next)
         c->first = r->next;
         request_orphan(r);
     }
-    list_unlink(&c->waiter.link);
+    waiter_leave(&c->waiter);
     if (c->held != NULL)
         c->front->px->sessions->leave(c);
     c->last = NULL;
@@ -74,6 +74,13 @@ static void note_failure(const struct client *c, const char *why)
     log_info("pool '%s': closing client %u with %u requests open: %s", pool_name(c), c->id, c->open,
              why);
     stat_add(&stats_of(c)->client_err, 1);
+}
+
+void client_stop(struct client *c)
+{
+    c->ends = true;
+    if (c->waiter.since == 0)
+        client_end(c);
 }
 
 void client_fail(struct client *c, const char *why)
@@ -155,7 +162,7 @@ static size_t unread(const struct client *c)
 static bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
-           !list_linked(&c->waiter.link) && c->draining == 0 && !(c->alone && c->open > 0) &&
+           !c->waiter.waits && c->draining == 0 && !(c->alone && c->open > 0) &&
            memory_lets_read(&c->front->px->memory, c->half);
 }
 
@@ -164,7 +171,7 @@ static bool may_read(const struct client *c)
 static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        unread(c) <= output_soft(c) / 2 && !list_linked(&c->waiter.link) && c->draining == 0 &&
+        unread(c) <= output_soft(c) / 2 && !c->waiter.waits && c->draining == 0 &&
         !(c->alone && c->open > 0) && memory_lets_read(&c->front->px->memory, c->half))
         stream_resume(&c->stream);
 }
@@ -197,14 +204,18 @@ static void on_go(struct waiter *w, bool late)
     struct client *c = container_of(w, struct client, waiter);
     c->late = late;
     read_on(c);
+    /* It is not read for another reason: nobody need wait for it. */
+    if (stream_paused(&c->stream))
+        list_unlink(&w->link);
 }
 
-void client_wait(struct client *c, uint32_t server)
+void client_wait(struct client *c, uint32_t server, uint32_t bytes)
 {
     struct upstream *up = c->front->up;
     /* Who was let go and finds it busy again has waited since the first time. */
     if (c->waiter.since == 0)
         c->waiter.since = loop_now(up->loop);
+    c->waiter.bytes = bytes;
     upstream_wait(up, server, &c->lane, &c->waiter);
 }
 
@@ -374,9 +385,9 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
     *again = fate == REQUEST_STARTED;
     if (fate == REQUEST_WAITS)
         return 0;
-    c->waiter.since = 0;
+    waiter_leave(&c->waiter);
     c->late = false;
-    if (v.close)
+    if (v.close || c->ends)
         client_end(c);
     return fate == REQUEST_TAKEN ? 0 : v.len;
 }
@@ -477,8 +488,7 @@ int client_open(struct front *front, int fd)
         timer_start(px->loop, &px->idle, px->idle_ms);
     c->came = (uint32_t)(loop_now(px->loop) / 1000);
     login_begin(c);
-    c->waiter.go = on_go;
-    list_init(&c->waiter.link);
+    waiter_init(&c->waiter, on_go);
     list_append(&px->clients, &c->link);
     stat_add(&stats_of(c)->client_connections, 1);
     stat_add(&px->stats->curr_connections, 1);

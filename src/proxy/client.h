@@ -90,16 +90,17 @@ struct client {
     uint32_t heard; /* when bytes came last, or it was busy: ms of the loop's clock, modulo 2^32 */
     uint32_t sent;  /* bytes that had been sent then, modulo 2^32 */
     uint32_t came;  /* s of the loop's clock */
+    uint32_t draining;      /* parts that may still be answered on connections that were given up */
     struct session *held;   /* what its session holds; NULL: nothing */
     struct lane lane;       /* the connections that its requests go by */
     struct profile *wanted; /* the login that it asked for, while that is under way; NULL: none */
     bool alone;             /* no request is read while another is open */
+    bool half;              /* a request came only in part */
+    bool late;              /* the request that waits in a line has waited for too long */
+    bool ends;              /* ... and is its last, since the process ends */
     enum client_state state;
     struct waiter
-        waiter;        /* in a server's line: the request at the front of the input waits there */
-    bool half;         /* a request came only in part */
-    bool late;         /* ... and has waited for too long */
-    uint32_t draining; /* parts that may still be answered on connections that were given up */
+        waiter; /* in a server's line: the request at the front of the input waits there */
 };
 
 enum {
@@ -117,7 +118,7 @@ bool client_may_queue(struct client *c);
 
 /** Puts the client into the line of a connection that is busy: its request stays at the front of the
  * input until it is its turn. */
-void client_wait(struct client *c, uint32_t server);
+void client_wait(struct client *c, uint32_t server, uint32_t bytes);
 
 /** A part of it may still be answered on a connection that was given up: no request is read until
  * client_drained(), so that none goes to a fresh connection and overtakes. It costs little, since
@@ -127,6 +128,9 @@ void client_drained(struct client *c);
 
 /** Reads no more requests; closes behind the last reply. */
 void client_end(struct client *c);
+
+/** The process ends: as client_end(), behind the request that waits in a server's line, if one does. */
+void client_stop(struct client *c);
 
 /** Ends the wait for the client's FIN if nothing is left to be sent, for when the process ends. */
 void client_cut(struct client *c);

@@ -192,7 +192,7 @@ void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)
     px->stopped_at = loop_now(px->loop);
     LIST_FOREACH_SAFE (node, &px->clients) {
         struct client *c = container_of(node, struct client, link);
-        client_end(c);
+        client_stop(c);
         if (c->held != NULL)
             px->sessions->hurry(c);
     }

@@ -330,14 +330,14 @@ bool request_held_back(struct client *c, const struct request_view *v, uint32_t 
                        enum request_fate *fate)
 {
     struct upstream *up = c->front->up;
-    if (!upstream_busy(up, server, &c->lane))
+    if (!upstream_busy(up, server, &c->lane, &c->waiter))
         return false;
     *fate = c->late ? REQUEST_STARTED : REQUEST_WAITS;
     if (c->late) {
         upstream_late(up, server);
         request_refuse(c, v, span_str(up->reason));
     } else {
-        client_wait(c, server);
+        client_wait(c, server, v->len);
     }
     return true;
 }

@@ -110,7 +110,7 @@ uint32_t split_busiest(const struct client *c)
     const struct proxy *px = c->front->px;
     const struct upstream *up = c->front->up;
     for (uint32_t i = 0; i < up->pool->server_count; i++)
-        if (px->part_index[i] != UINT32_MAX && upstream_busy(up, i, &c->lane))
+        if (px->part_index[i] != UINT32_MAX && upstream_busy(up, i, &c->lane, &c->waiter))
             return i;
     return px->shards[0];
 }

@@ -35,6 +35,9 @@ struct server_conn {
     struct list parts; /* FIFO */
     struct list
         *due; /* the first part whose time is not over; the head of `parts` when there is none */
+    struct list *unsent; /* while it is blocked: the first part of which the kernel has no byte */
+    uint64_t unsent_at;  /* ... and its number */
+    uint64_t appended;   /* the number that the next part will have */
     uint32_t part_count;
     uint64_t part_bytes; /* request bytes of `parts` */
     uint64_t queued;     /* request bytes ever queued, those in `held` included */

@@ -12,20 +12,41 @@ static void gauge_move(stat *s, uint64_t *shown, uint64_t now)
     *shown = now;
 }
 
-/* Brings the four queue gauges of the server up to date; runs once in a turn that touched the
- * connection. The flush of the turn comes later: what is queued counts as sent unless the kernel
- * has refused to take more. */
+/* Moves the mark behind the parts that the kernel has taken bytes of. It stands on the first unsent
+ * part from one turn to the next, so that a connection that is blocked costs what moves, not what
+ * waits. */
+static void mark_unsent(struct server_conn *sc)
+{
+    uint64_t sent = user_sent(sc);
+    if (sc->unsent == NULL) {
+        sc->unsent = &sc->parts;
+        sc->unsent_at = sc->appended;
+        while (sc->unsent->prev != &sc->parts && part_of(sc->unsent->prev)->start >= sent) {
+            sc->unsent = sc->unsent->prev;
+            sc->unsent_at--;
+        }
+    }
+    while (sc->unsent != &sc->parts && part_of(sc->unsent)->start < sent) {
+        sc->unsent = sc->unsent->next;
+        sc->unsent_at++;
+    }
+}
+
+/* Runs once in a turn that touched the connection. The flush of the turn comes later: what is queued
+ * counts as sent unless the kernel has refused to take more. */
 void conn_show_queues(struct server_conn *sc)
 {
     uint64_t in = 0;
     uint64_t in_bytes = 0;
-    bool flows = sc->state >= SERVER_CONN_READY && !stream_blocked(&sc->stream);
-    uint64_t sent = flows ? sc->queued : user_sent(sc);
-    for (struct list *node = sc->parts.prev; node != &sc->parts; node = node->prev) {
-        if (part_of(node)->start < sent)
-            break;
-        in++;
-        in_bytes += part_of(node)->bytes;
+    if (sc->state < SERVER_CONN_READY) {
+        in = sc->part_count;
+        in_bytes = sc->part_bytes;
+    } else if (stream_blocked(&sc->stream)) {
+        mark_unsent(sc);
+        in = sc->appended - sc->unsent_at;
+        in_bytes = sc->unsent == &sc->parts ? 0 : sc->queued - part_of(sc->unsent)->start;
+    } else {
+        sc->unsent = NULL;
     }
     gauge_move(&sc->server->stats->in_queue, &sc->shown.in, in);
     gauge_move(&sc->server->stats->in_queue_bytes, &sc->shown.in_bytes, in_bytes);
@@ -51,12 +72,20 @@ static bool relaxed(const struct server_conn *sc)
            sc->part_count <= (uint64_t)pool_of(sc)->conf->max_in_flight / 2;
 }
 
+/* Not more than there is room for: who comes in vain has its request read once more. */
+void server_conn_let_in(struct server_conn *sc)
+{
+    uint64_t most = (uint64_t)pool_of(sc)->conf->max_in_flight;
+    if (!list_empty(&sc->slot->line) && relaxed(sc))
+        upstream_let_in(sc->slot, most - sc->part_count, HIGH_WATER - unsent(sc));
+}
+
 void conn_account(struct turn_end *t)
 {
     struct server_conn *sc = container_of(t, struct server_conn, account);
     conn_show_queues(sc);
-    if (sc->slot != NULL && !list_empty(&sc->slot->line) && relaxed(sc))
-        upstream_release(sc->slot);
+    if (sc->slot != NULL)
+        server_conn_let_in(sc);
 }
 
 /* ---- the FIFO ---- */
@@ -66,6 +95,9 @@ void conn_fifo_append(struct server_conn *sc, struct part *p)
     list_append(&sc->parts, &p->link);
     if (sc->due == &sc->parts)
         sc->due = &p->link;
+    if (sc->unsent == &sc->parts)
+        sc->unsent = &p->link;
+    sc->appended++;
     sc->part_count++;
     sc->part_bytes += p->bytes;
     if (p->grace != PART_PATIENT && !list_linked(&sc->waiting))
@@ -76,6 +108,10 @@ void conn_fifo_remove(struct server_conn *sc, struct part *p)
 {
     if (sc->due == &p->link)
         sc->due = p->link.next;
+    if (sc->unsent == &p->link) {
+        sc->unsent = p->link.next;
+        sc->unsent_at++;
+    }
     list_unlink(&p->link);
     sc->part_count--;
     sc->part_bytes -= p->bytes;
@@ -98,6 +134,7 @@ void conn_fifo_fail(struct server_conn *sc, struct span reason)
     list_move(&failed, &sc->parts);
     list_unlink(&sc->waiting);
     sc->due = &sc->parts;
+    sc->unsent = NULL;
     sc->part_count = 0;
     sc->part_bytes = 0;
     conn_fail_parts(&failed, reason);

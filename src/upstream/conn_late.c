@@ -46,6 +46,7 @@ static bool replace_with_swallower(struct server_conn *sc, struct part *p)
     list_append(&p->link, &stand_in->link); /* directly before p */
     list_unlink(&p->link);
     sc->due = stand_in->link.next;
+    sc->unsent = NULL;
     return true;
 }
 
@@ -97,6 +98,7 @@ static bool take_unsent(struct server_conn *sc, struct list *parts, struct chain
     if (!chain_cut(from, chunks_of(sc), from->len - unsent, bytes))
         return false;
     sc->queued -= unsent;
+    sc->unsent = NULL;
     while (node->next != &sc->parts) {
         struct part *p = part_of(node->next);
         conn_fifo_remove(sc, p);

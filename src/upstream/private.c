@@ -61,6 +61,7 @@ static struct private *private_new(struct upstream *up, uint32_t server, struct 
     p->slot.own = true;
     list_init(&p->slot.line);
     list_init(&p->slot.lined);
+    list_init(&p->slot.called);
     p->server = server;
     profile->users++;
     list_append(&up->privates, &p->link);

@@ -192,6 +192,7 @@ void probe_init(struct probe *b, struct server_slot *server, bool checks)
     b->slot.profile = up_of(b)->plain;
     list_init(&b->slot.line);
     list_init(&b->slot.lined);
+    list_init(&b->slot.called);
     b->call.done = on_done;
     b->call.keep = ANSWER_KEEP;
     timer_init(&b->next, on_next);

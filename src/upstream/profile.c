@@ -44,6 +44,7 @@ static struct profile *profile_new(struct upstream *up, const struct proto_login
         slots[i].profile = p;
         list_init(&slots[i].line);
         list_init(&slots[i].lined);
+        list_init(&slots[i].called);
     }
     list_append(&up->profiles, &p->link);
     up->profile_count++;

@@ -47,6 +47,9 @@ must_check bool server_conn_push_buf(struct server_conn *sc, struct part *part, 
  * on? */
 bool server_conn_busy(const struct server_conn *sc);
 
+/** Lets those who wait in its line go on for whom there is room, if it has little to do. */
+void server_conn_let_in(struct server_conn *sc);
+
 /** The connection that is linked into upstream.waiting at `node`. */
 struct server_conn *server_conn_of_waiting(struct list *node);
 struct server_conn *server_conn_of_all(struct list *node);

@@ -12,6 +12,8 @@
 
 /* How often heads of FIFOs are looked at, ms: the precision of timeouts. */
 enum { TICK_MS = 10 };
+/* How long who was let out of a line may take to come back without being passed, ms. */
+enum { CALLED_MS = 20 };
 
 static uint32_t conns_per_server(const struct upstream *up)
 {
@@ -26,6 +28,7 @@ static void expire_line(struct conn_slot *slot, uint64_t now, int64_t timeout)
         if (now - w->since < (uint64_t)timeout)
             return;
         list_unlink(&w->link);
+        w->waits = false;
         w->go(w, true);
     }
     list_unlink(&slot->lined);
@@ -35,21 +38,29 @@ static void on_tick(struct timer *t)
 {
     struct upstream *up = container_of(t, struct upstream, tick);
     int64_t timeout = up->pool->conf->timeout;
-    LIST_FOREACH_SAFE (node, &up->waiting) {
-        conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
+    if (timeout > 0) {
+        LIST_FOREACH_SAFE (node, &up->waiting) {
+            conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
+        }
     }
     LIST_FOREACH_SAFE (node, &up->lines) {
-        expire_line(container_of(node, struct conn_slot, lined), loop_now(up->loop), timeout);
+        struct conn_slot *slot = container_of(node, struct conn_slot, lined);
+        if (timeout > 0)
+            expire_line(slot, loop_now(up->loop), timeout);
+        /* Those who were let go may never come: somebody must see to the others. */
+        if (slot->conn != NULL)
+            server_conn_let_in(slot->conn);
     }
     /* A line may be longer than the FIFO that it waits for: bytes of a request that was answered
      * early can keep a connection busy. */
-    if (!list_empty(&up->waiting) || !list_empty(&up->lines))
+    if ((timeout > 0 && !list_empty(&up->waiting)) || !list_empty(&up->lines))
         timer_start(up->loop, t, TICK_MS);
 }
 
 static void watch(struct upstream *up)
 {
-    if (up->pool->conf->timeout > 0 && !timer_running(&up->tick))
+    bool needed = up->pool->conf->timeout > 0 || !list_empty(&up->lines);
+    if (needed && !timer_running(&up->tick))
         timer_start(up->loop, &up->tick, TICK_MS);
 }
 
@@ -207,21 +218,50 @@ static struct server_conn *conn_for(struct upstream *up, uint32_t server, const 
     return open_conn(&up->slots[server], slot);
 }
 
-bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane)
+/* Is there somebody in the line, or on the way from it, whom `w` must not pass? Who was let go and is
+ * paused for another reason does not hold up others for longer than this. */
+static bool somebody_first(const struct upstream *up, const struct conn_slot *slot,
+                           const struct waiter *w)
+{
+    if (w->since == 0 && !list_empty(&slot->called) &&
+        loop_now(up->loop) - slot->called_at <= CALLED_MS)
+        return true;
+    if (list_empty(&slot->line))
+        return false;
+    return w->since == 0 || w->since > LIST_FIRST(&slot->line, struct waiter, link)->since;
+}
+
+bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane,
+                   const struct waiter *w)
 {
     const struct conn_slot *slot = slot_for(up, server, lane);
     return slot->conn != NULL && !up->slots[server].out &&
-           (server_conn_busy(slot->conn) || !list_empty(&slot->line));
+           (server_conn_busy(slot->conn) || somebody_first(up, slot, w));
+}
+
+void waiter_init(struct waiter *w, void (*go)(struct waiter *w, bool late))
+{
+    *w = (struct waiter){.go = go};
+    list_init(&w->link);
+}
+
+void waiter_leave(struct waiter *w)
+{
+    list_unlink(&w->link);
+    w->waits = false;
+    w->since = 0;
 }
 
 void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w)
 {
     struct conn_slot *slot = slot_for(up, server, lane);
+    list_unlink(&w->link);
     /* Who comes back goes before those who came in the meantime: they are few. */
     struct list *after = slot->line.prev;
     while (after != &slot->line && container_of(after, struct waiter, link)->since > w->since)
         after = after->prev;
     list_append(after->next, &w->link);
+    w->waits = true;
     if (!list_linked(&slot->lined))
         list_append(&up->lines, &slot->lined);
     watch(up);
@@ -233,16 +273,36 @@ void upstream_late(struct upstream *up, uint32_t server)
              name_of(up, server), (long long)up->pool->conf->timeout);
 }
 
-void upstream_release(struct conn_slot *slot)
+void upstream_let_in(struct conn_slot *slot, uint64_t requests, uint64_t bytes)
 {
-    struct list line;
-    list_move(&line, &slot->line);
-    list_unlink(&slot->lined);
-    while (!list_empty(&line)) {
-        struct waiter *w = LIST_FIRST(&line, struct waiter, link);
+    struct list go;
+    list_init(&go);
+    bool first = true;
+    while (!list_empty(&slot->line)) {
+        struct waiter *w = LIST_FIRST(&slot->line, struct waiter, link);
+        if (!first && (requests == 0 || bytes < w->bytes))
+            break;
+        first = false;
+        requests -= requests > 0;
+        bytes -= bytes < w->bytes ? bytes : w->bytes;
         list_unlink(&w->link);
+        list_append(&go, &w->link);
+    }
+    if (list_empty(&slot->line))
+        list_unlink(&slot->lined);
+    while (!list_empty(&go)) {
+        struct waiter *w = LIST_FIRST(&go, struct waiter, link);
+        list_unlink(&w->link);
+        list_append(&slot->called, &w->link);
+        w->waits = false;
+        slot->called_at = loop_now(slot->profile->up->loop);
         w->go(w, false);
     }
+}
+
+void upstream_release(struct conn_slot *slot)
+{
+    upstream_let_in(slot, UINT64_MAX, UINT64_MAX);
 }
 
 void upstream_release_all(struct upstream *up, uint32_t server)

@@ -29,11 +29,15 @@ struct probe;
 enum { REASON_TEXT = 256 };
 
 /** Somebody whose request has to wait because the connection it needs has enough to do. Embedded in
- * its owner; list_init(&w->link) before first use; linked while it waits, and the owner may unlink it
- * at any time. */
+ * its owner, who calls waiter_init() before first use, and waiter_leave() when its request was started
+ * or is no more. */
 struct waiter {
-    struct list link; /* in the line of a connection slot */
-    uint64_t since;   /* ms: when it began to wait; set by the owner */
+    struct list
+        link; /* in the line of a connection slot while it waits; then, until it is back, among
+                         those who were let go: nobody new passes them */
+    uint64_t since; /* ms: when it began to wait; set by the owner. 0: it has not waited */
+    uint32_t bytes; /* of its request; set by the owner */
+    bool waits;     /* it is in a line */
     /** Its turn has come, or (`late`) it has waited for longer than the pool's timeout. It is out of the
      * line then. */
     void (*go)(struct waiter *w, bool late);
@@ -51,6 +55,8 @@ struct conn_slot {
     char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
     struct list line;         /* waiters, the longest waiting first */
     struct list lined;        /* in upstream.lines while the line is not empty */
+    struct list called;       /* waiters that were let go */
+    uint64_t called_at;       /* ms: the last of them */
     bool apart; /* not for clients: what fails is for its owner to judge, not one more failure */
 };
 
@@ -102,15 +108,24 @@ uint32_t upstream_route(struct upstream *up, struct span key, enum intent intent
  */
 bool upstream_sharded(const struct upstream *up);
 
-/** Has the connection that upstream_send() would use so much to do that one more request should wait,
- * or does somebody wait for it already? A request is never refused for it: who does not ask does not wait. */
-bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane);
+/** Has the connection that upstream_send() would use so much to do that the request of `w` should wait,
+ * or does somebody wait for it who has waited for longer? A request is never refused for it: who does
+ * not ask does not wait. */
+bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane,
+                   const struct waiter *w);
 
 /** Puts `w` into that connection's line, behind those who have waited for longer. */
 void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w);
 
 /** Sets up->reason for one who has waited for too long in the line of this server. */
 void upstream_late(struct upstream *up, uint32_t server);
+
+void waiter_init(struct waiter *w, void (*go)(struct waiter *w, bool late));
+void waiter_leave(struct waiter *w);
+
+/** Lets those in front of the slot's line go on for whom there is room: so many requests, of so many
+ * bytes; at least the first. */
+void upstream_let_in(struct conn_slot *slot, uint64_t requests, uint64_t bytes);
 
 /** Lets everybody in the slot's line go on. */
 void upstream_release(struct conn_slot *slot);
