@@ -253,10 +253,10 @@ def compare(options, binary, load):
         bench = Bench(options, load, folder)
         facts = about(everyone, options)
         if options.callgrind:
-            table = instructions.compare(bench, chosen, everyone)
+            table = instructions.compare(bench, chosen, everyone, say)
             if options.json:
                 options.json.write_text(json.dumps({**facts, "instructions": table}) + "\n")
-            return 0
+            return 1 if any(None in row.values() for row in table.values()) else 0
         results = measure_all(bench, chosen, everyone, options)
     finally:
         if bench:

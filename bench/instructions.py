@@ -36,13 +36,18 @@ def counted(bench, scenario, candidate, span):
     return int(total.group(1)), raw["requests"]
 
 
-def per_request(bench, scenario, candidate):
-    few, many = (counted(bench, scenario, candidate, span) for span in SPANS)
+def per_request(bench, scenario, candidate, say):
+    """None if it could not be counted, which is said."""
+    try:
+        few, many = (counted(bench, scenario, candidate, span) for span in SPANS)
+    except run.Failure as failure:
+        say(f"{scenario.name}: {failure}")
+        return None
     return (many[0] - few[0]) / max(1, many[1] - few[1])
 
 
-def compare(bench, scenarios, everyone):
-    """Prints the table and returns it as {scenario: {candidate: instructions}}."""
+def compare(bench, scenarios, everyone, say):
+    """Prints the table and returns it as {scenario: {candidate: instructions or None}}."""
     if not shutil.which("valgrind"):
         raise run.Failure("valgrind is not installed")
     proxies = [candidate for candidate in everyone if candidate.command]
@@ -52,8 +57,9 @@ def compare(bench, scenarios, everyone):
         if scenario.idle:
             continue
         bench.fill(scenario)
-        row = {c.name: per_request(bench, scenario, c) for c in proxies}
+        row = {c.name: per_request(bench, scenario, c, say) for c in proxies}
         print(f"{scenario.name + ': ' + scenario.text:<46}"
-              + "".join(f"{count:>12,.0f}" for count in row.values()), flush=True)
+              + "".join(f"{'-':>12}" if count is None else f"{count:>12,.0f}"
+                        for count in row.values()), flush=True)
         table[scenario.name] = row
     return table
