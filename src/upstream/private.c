@@ -34,6 +34,10 @@ static void private_free(struct private *p)
     private_cut(p);
     list_unlink(&p->link);
     up->slots[p->server].privates--;
+    /* Who was let go and is not back yet holds on to the list. */
+    LIST_FOREACH_SAFE (node, &p->slot.called) {
+        list_unlink(node);
+    }
     profile_leave(p->slot.profile);
     free(p);
 }
