@@ -19,9 +19,9 @@ struct session {
     /* The private connection. */
     struct private *own; /* NULL: none */
     uint32_t opened;     /* own->slot.opened when the first keys were watched */
-    bool watching;
-    bool lost;    /* the connection was, and with it what was watched */
-    uint8_t verb; /* of the request on it that waits for its reply; VERB_NONE */
+    bool watching;       /* keys: the server said so */
+    bool lost;           /* the connection was, and with it what was watched */
+    uint8_t verb;        /* of the request on it that waits for its reply; VERB_NONE */
 };
 
 static const struct proto_transaction *words_of(const struct client *c)
@@ -41,10 +41,11 @@ static struct session *session_of(struct client *c)
     return c->held;
 }
 
-/* Frees a session that holds nothing any more. */
+/* Frees a session that holds nothing any more. It may be gone: an answer for which there is no memory ends
+ * the client. */
 static void forget(struct client *c)
 {
-    if (c->session.queues || c->held->own != NULL)
+    if (c->held == NULL || c->session.queues || c->held->own != NULL)
         return;
     buf_free(&c->held->queue);
     free(c->held);
@@ -66,20 +67,41 @@ static void release(struct client *c, bool clean)
     forget(c);
 }
 
+/* Closes it, but keeps in mind that keys were watched: the next transaction can't be carried out. */
+static void lose(struct session *s)
+{
+    s->lost = true;
+    private_cut(s->own);
+}
+
+/* A server watches the keys that it was asked to. */
+static void watched(struct session *s)
+{
+    if (!s->watching)
+        s->opened = s->own->slot.opened;
+    s->watching = true;
+    s->lost = s->lost || s->own->slot.opened != s->opened;
+}
+
 /* The one request that may wait there has ended. What the server kept for the client is gone with the
- * reply to EXEC and UNWATCH. */
+ * reply to EXEC and UNWATCH; what it watches on stays when another request fails. */
 static void settle(struct client *c, bool replied, bool error)
 {
     struct session *s = c->held;
     uint8_t verb = s->verb;
+    bool keeps = s->watching && (verb == SESSION_WATCH || verb == SESSION_BLOCK);
     s->verb = VERB_NONE;
-    if (!replied)
+    if (!replied && keeps)
+        lose(s);
+    else if (!replied)
         release(c, false);
     else if (verb == SESSION_BLOCK && !s->watching)
         release(c, true);
     else if (verb == SESSION_EXEC || verb == SESSION_UNWATCH)
         release(c, !error);
-    else if (verb == SESSION_WATCH && error)
+    else if (verb == SESSION_WATCH && !error)
+        watched(s);
+    else if (verb == SESSION_WATCH && !keeps)
         release(c, false);
 }
 
@@ -181,21 +203,12 @@ static enum request_fate watch(struct client *c, const struct request_view *v)
         return REQUEST_WAITS;
     if (!request_route(c, v, &server))
         return REQUEST_STARTED;
-    struct session *s = session_of(c);
-    if (s == NULL) {
+    if (session_of(c) == NULL) {
         request_no_memory(c);
         return REQUEST_STARTED;
     }
-    if (!take(c, v, server))
-        return REQUEST_STARTED;
-    send_own(c, v, v->wire, 0, 0);
-    s = c->held;
-    if (s == NULL || s->own == NULL)
-        return REQUEST_STARTED;
-    if (!s->watching)
-        s->opened = s->own->slot.opened;
-    s->lost = s->lost || s->own->slot.opened != s->opened;
-    s->watching = true;
+    if (take(c, v, server))
+        send_own(c, v, v->wire, 0, 0);
     return REQUEST_STARTED;
 }
 
@@ -376,10 +389,12 @@ static void enqueue(struct client *c, const struct request_view *v)
         snprintf(reason, sizeof(reason),
                  "transaction is too large (max_request_size is %llu bytes)",
                  (unsigned long long)most);
+        s->spoiled = true;
         request_refuse(c, v, span_str(reason));
-        s->spoiled = true;
     } else if (!same_server(c, v)) {
-        s->spoiled = true;
+        /* An answer for which there was no memory has ended the client. */
+        if (c->held != NULL)
+            c->held->spoiled = true;
     } else if (!buf_append(&s->queue, v->wire)) {
         request_no_memory(c);
     } else {

@@ -34,15 +34,30 @@ static void expire_line(struct conn_slot *slot, uint64_t now, int64_t timeout)
     list_unlink(&slot->lined);
 }
 
+/* The first of `todo`, which goes back to the end of `list`, where it belongs. What ends one connection
+ * may end others, wherever they stand: so the next one is known only when it is its turn. */
+static struct list *next_of(struct list *todo, struct list *list)
+{
+    struct list *node = todo->next;
+    list_unlink(node);
+    list_append(list, node);
+    return node;
+}
+
+static void expire_parts(struct upstream *up, uint64_t timeout)
+{
+    struct list todo;
+    list_move(&todo, &up->waiting);
+    while (!list_empty(&todo))
+        conn_expire(server_conn_of_waiting(next_of(&todo, &up->waiting)), timeout);
+}
+
 static void on_tick(struct timer *t)
 {
     struct upstream *up = container_of(t, struct upstream, tick);
     int64_t timeout = up->pool->conf->timeout;
-    if (timeout > 0) {
-        LIST_FOREACH_SAFE (node, &up->waiting) {
-            conn_expire(server_conn_of_waiting(node), (uint64_t)timeout);
-        }
-    }
+    if (timeout > 0)
+        expire_parts(up, (uint64_t)timeout);
     LIST_FOREACH_SAFE (node, &up->lines) {
         struct conn_slot *slot = container_of(node, struct conn_slot, lined);
         if (timeout > 0)
@@ -367,9 +382,10 @@ void upstream_stop(struct upstream *up)
     timer_stop(up->loop, &up->tick);
     timer_stop(up->loop, &up->sweep);
     stop_probes(up);
-    LIST_FOREACH_SAFE (node, &up->all) {
-        server_conn_shut_down(server_conn_of_all(node));
-    }
+    struct list todo;
+    list_move(&todo, &up->all);
+    while (!list_empty(&todo))
+        server_conn_shut_down(server_conn_of_all(next_of(&todo, &up->all)));
 }
 
 bool upstream_idle(const struct upstream *up)

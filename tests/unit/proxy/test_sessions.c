@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Odd moments of clients that have a connection of their own, or a transaction open. */
+#include "rig.h"
+
+#define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
+#define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
+#define TWO ONE "   - 127.0.0.1:7002:1 b\n"
+
+static struct rig rig;
+static struct rig *const r = &rig;
+
+static struct fake *a(void)
+{
+    return &rig.fakes[0][0];
+}
+
+static struct fake *b(void)
+{
+    return &rig.fakes[0][1];
+}
+
+static int close_rig(void **state)
+{
+    (void)state;
+    rig_close(r);
+    return 0;
+}
+
+/* The reply of one server breaks off: that closes the client, and with it the connection that it has for itself to
+ * another server, which is the next one to be looked at. */
+static void test_one_late_reply_ends_two_connections(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS "  timeout: 400\n" TWO);
+    struct sim_peer *c = rig_client(r, 0);
+    const char *on_a = rig_key(r, 0, 0);
+    rig_ask(r, c, "WATCH %s", on_a);
+    EXPECT(r, c, "+OK\r\n");
+    a()->hold = true;
+    b()->hold = true;
+    rig_ask(r, c, "GET %s", rig_key(r, 1, 0));
+    fake_send(b(), 3);
+    rig_ask(r, c, "GET %s", on_a);
+    sim_advance(r->loop, 450);
+    rig_expect_begin(r, c, "$");
+    struct sim_peer *other = rig_client(r, 0);
+    a()->hold = false;
+    rig_ask(r, other, "GET %s", on_a);
+    rig_expect_get(r, other, on_a);
+}
+
+/* A connection on which keys are watched is lost while its client waits there for data: what it watched may have
+ * changed, and its transaction is not carried out. */
+static void test_watch_is_lost_with_a_wait(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "WATCH k");
+    EXPECT(r, c, "+OK\r\n");
+    a()->hold = true;
+    rig_ask(r, c, "BLPOP q 0");
+    sim_peer_close(fake_conn_now(a())->peer);
+    sim_settle(r->loop);
+    EXPECT(r, c, "-ERR unknown (server 'a' closed the connection)\r\n");
+    a()->hold = false;
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+QUEUED\r\n*-1\r\n");
+    assert_int_equal(a()->requests, 2);
+}
+
+/* The same with a second WATCH. */
+static void test_second_watch_fails(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "WATCH k");
+    EXPECT(r, c, "+OK\r\n");
+    a()->hold = true;
+    rig_ask(r, c, "WATCH l");
+    sim_peer_close(fake_conn_now(a())->peer);
+    sim_settle(r->loop);
+    EXPECT(r, c, "-ERR unknown (server 'a' closed the connection)\r\n");
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+QUEUED\r\n*-1\r\n");
+}
+
+/* A server refuses a second WATCH: the first one counts. */
+static void test_second_watch_is_refused(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "WATCH k");
+    EXPECT(r, c, "+OK\r\n");
+    struct fake_conn *own = fake_conn_now(a());
+    a()->hold = true;
+    rig_ask(r, c, "WATCH l");
+    buf_clear(&own->pending);
+    fake_say(a(), "-NOPERM no\r\n");
+    EXPECT(r, c, "-NOPERM no\r\n");
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
+    buf_clear(&own->pending);
+    fake_say(a(), "+OK\r\n+QUEUED\r\n*-1\r\n");
+    EXPECT(r, c, "*-1\r\n");
+    assert_int_equal(sim_listener_count(a()->listener), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_one_late_reply_ends_two_connections, close_rig),
+        cmocka_unit_test_teardown(test_watch_is_lost_with_a_wait, close_rig),
+        cmocka_unit_test_teardown(test_second_watch_fails, close_rig),
+        cmocka_unit_test_teardown(test_second_watch_is_refused, close_rig),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
