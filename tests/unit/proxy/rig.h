@@ -43,8 +43,8 @@ struct fake {
     bool hold;        /* replies wait for fake_send() */
     const char *auth; /* the answer to AUTH, and to SELECT: NULL is +OK */
     const char *select;
-    const char *ping;     /* and to PING, or version: NULL is that it is alive */
-    bool deaf;            /* PING gets no answer */
+    const char *ping; /* and to PING, or version: NULL is that it is alive */
+    bool deaf;        /* PING gets no answer */
     unsigned pings;
     unsigned requests;    /* read, those of handshakes not counted */
     struct buf log;       /* their bytes */
