@@ -150,6 +150,7 @@ enum session_verb {
     SESSION_MULTI,   /* begins a transaction */
     SESSION_EXEC,    /* carries it out */
     SESSION_DISCARD, /* drops it */
+    SESSION_ABORT,   /* drops it, if there is one, and what is watched; `reply` is the answer */
     SESSION_WATCH,   /* makes the next transaction fail if the keys change */
     SESSION_UNWATCH, /* or not */
     SESSION_BLOCK,   /* the server may take `block_ms` to answer */

@@ -334,6 +334,18 @@ static void send_watched(struct client *c, const struct request_view *v)
     buf_free(&queue);
 }
 
+static enum request_fate abort_all(struct client *c, const struct request_view *v)
+{
+    if (c->held == NULL) {
+        request_answer(c, v->reply);
+        return REQUEST_STARTED;
+    }
+    if (c->held->own != NULL && waits(c))
+        return REQUEST_WAITS;
+    answer_end(c, v->reply);
+    return REQUEST_STARTED;
+}
+
 static enum request_fate exec(struct client *c, const struct request_view *v)
 {
     struct session *s = c->held;
@@ -445,6 +457,8 @@ static enum request_fate start(struct client *c, const struct request_view *v)
         return exec(c, v);
     case SESSION_DISCARD:
         return discard(c, v);
+    case SESSION_ABORT:
+        return abort_all(c, v);
     case SESSION_WATCH:
         return watch(c, v);
     case SESSION_UNWATCH:

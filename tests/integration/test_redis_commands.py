@@ -418,7 +418,7 @@ def test_arity_is_the_servers(side):
             direct, proxied = side.both(*request)
             # Redis 8 writes the names of vector commands as its module does, in upper case.
             assert proxied.lower() == direct.lower(), request
-            assert proxied.startswith(b"-ERR wrong number of arguments for '"), request
+            assert b" wrong number of arguments for '" in proxied, request
             compared += 1
     assert compared > 250
 
@@ -479,9 +479,6 @@ def test_later_and_refused(side):
         if row.kind == "REFUSED":
             name = row.name if row.words[0] != b"sentinel" else b"sentinel"
             assert side.proxied.send(request).recv_reply() == PROXY_ERROR % name
-    for blocking in ("xread BLOCK 0 STREAMS a 0", "xreadgroup GROUP g c BLOCK 0 STREAMS a >"):
-        reply = side.proxied.send(harness.resp(*blocking.split())).recv_reply()
-        assert reply.startswith(b"-ERR unknown command 'xread")
     assert side.proxied.send(harness.resp("PING")).recv_reply() == b"+PONG\r\n"
 
 

@@ -81,6 +81,8 @@ SCRIPTS = [
     [("XADD", "{a}s", "1-1", "f", "v"), ("XREAD", "BLOCK", 50, "STREAMS", "{a}s", 0),
      ("XREAD", "BLOCK", 50, "STREAMS", "{a}s", "$"), ("XREAD", "BLOCK", "x", "STREAMS", "{a}s", 0)],
     [("WATCH", "{a}20"), ("BLPOP", "{a}none", 0.05), ("MULTI",), ("SET", "{a}20", 1), ("EXEC",)],
+    [("MULTI",), ("SET", "{a}30", 1), ("EXEC", "x"), ("GET", "{a}30"), ("EXEC",), ("EXEC", "x")],
+    [("WATCH", "{a}31"), ("EXEC", "x"), ("SET", "{a}31", 1), ("MULTI",), ("PING",), ("EXEC",)],
     [("QUIT",)],
 ]
 

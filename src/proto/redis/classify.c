@@ -151,11 +151,14 @@ bool classify(struct proto_session *ses, struct request_view *v, struct buf *scr
     }
     if (c->class == CLASS_LATER)
         return answer_unknown(v, scratch);
-    if (!arity_is_right(c, v) && c->class != CLASS_REFUSED && c->class != CLASS_DENIED)
+    bool fits = arity_is_right(c, v) || c->class == CLASS_REFUSED || c->class == CLASS_DENIED;
+    if (!fits && c->class != CLASS_EXEC)
         return answer_arity(c, v, scratch);
     if (session_is_guest(ses) && !for_guests(c)) {
         answer_static(v, SPAN("-NOAUTH Authentication required.\r\n"));
         return true;
     }
-    return serve(c, ses, v, scratch);
+    if (!fits)
+        transaction_bad_exec(v);
+    return !fits || serve(c, ses, v, scratch);
 }

@@ -68,6 +68,14 @@ static bool answer_not_inside(const struct command *c, struct request_view *v, s
     return true;
 }
 
+void transaction_bad_exec(struct request_view *v)
+{
+    v->kind = REQUEST_SESSION;
+    v->verb = SESSION_ABORT;
+    v->reply = SPAN("-EXECABORT Transaction discarded because of: wrong number of arguments for "
+                    "'exec' command\r\n");
+}
+
 /* With one server a command for all servers is an ordinary one; but not all may give it. */
 static bool is_ordinary(const struct command *c, const struct proto_session *ses)
 {

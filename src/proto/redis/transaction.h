@@ -14,6 +14,9 @@ extern const struct proto_transaction redis_transaction;
 /** The verb of MULTI, EXEC, DISCARD, WATCH or UNWATCH, their arity being right. */
 void transaction_verb(const struct command *c, struct request_view *v);
 
+/** EXEC with words that it does not take: an error, which ends the transaction. */
+void transaction_bad_exec(struct request_view *v);
+
 /** A request between MULTI and EXEC: one that a server can queue is to be forwarded, any other is
  * answered with an error. False if memory is out. */
 must_check bool transaction_queue(const struct command *c, struct proto_session *ses,

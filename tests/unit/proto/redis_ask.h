@@ -38,6 +38,7 @@ static inline void ask_begin(struct ask *a, const struct proto_settings *setting
 
 static inline void ask_end(struct ask *a)
 {
+    proto_redis.session_end(&a->session);
     args_free(&a->args);
     buf_free(&a->scratch);
     buf_free(&a->told);
@@ -52,7 +53,8 @@ static inline void tell_verb(struct ask *a, const struct request_view *v)
 {
     static const char *const verbs[] = {
         [SESSION_MULTI] = "multi", [SESSION_EXEC] = "exec",       [SESSION_DISCARD] = "discard",
-        [SESSION_WATCH] = "watch", [SESSION_UNWATCH] = "unwatch", [SESSION_BLOCK] = "block"};
+        [SESSION_WATCH] = "watch", [SESSION_UNWATCH] = "unwatch", [SESSION_BLOCK] = "block",
+        [SESSION_ABORT] = "abort"};
     char ms[32] = "";
     if (v->verb == SESSION_BLOCK && v->block_ms == BLOCK_FOREVER)
         snprintf(ms, sizeof(ms), " for ever");
