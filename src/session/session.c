@@ -71,7 +71,7 @@ static void release(struct client *c, bool clean)
 static void lose(struct session *s)
 {
     s->lost = true;
-    private_cut(s->own);
+    private_cut(s->own, "nobody waits any more");
 }
 
 /* A server watches the keys that it was asked to. */
@@ -482,7 +482,7 @@ static void hurry(struct client *c)
 {
     struct private *own = c->held->own;
     if (own != NULL && c->held->verb == SESSION_BLOCK)
-        private_cut(own);
+        private_cut(own, "shutting down");
 }
 
 const struct session_ops session_ops = {.start = start, .leave = leave, .hurry = hurry};

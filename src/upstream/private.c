@@ -17,13 +17,13 @@ static struct upstream *up_of_private(const struct private *p)
     return p->slot.profile->up;
 }
 
-void private_cut(struct private *p)
+void private_cut(struct private *p, const char *why)
 {
     char reason[REASON_TEXT];
     if (p->slot.conn == NULL)
         return;
-    snprintf(reason, sizeof(reason), "Connection refused (server '%s', nobody waits any more)",
-             up_of_private(p)->pool->servers[p->server].conf->name);
+    snprintf(reason, sizeof(reason), "Connection refused (server '%s': %s)",
+             up_of_private(p)->pool->servers[p->server].conf->name, why);
     server_conn_stop(p->slot.conn, reason);
 }
 
@@ -31,7 +31,7 @@ static void private_free(struct private *p)
 {
     struct upstream *up = up_of_private(p);
     must(!p->taken);
-    private_cut(p);
+    private_cut(p, "nobody waits any more");
     list_unlink(&p->link);
     up->slots[p->server].privates--;
     /* Who was let go and is not back yet holds on to the list. */
@@ -106,7 +106,7 @@ void private_give_back(struct private *p, bool clean)
     p->taken = false;
     p->idle_since = loop_now(up->loop);
     if (!clean)
-        private_cut(p);
+        private_cut(p, "nobody waits any more");
     profiles_watch(up);
 }
 

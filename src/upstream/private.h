@@ -30,8 +30,8 @@ must_check struct private *private_take(struct upstream *up, uint32_t server,
  * is closed, and what waits on it fails before this returns. */
 void private_give_back(struct private *p, bool clean);
 
-/** Closes its connection: what waits on it fails before this returns. It stays taken. */
-void private_cut(struct private *p);
+/** Closes its connection: what waits on it fails, and is told why, before this returns. It stays taken. */
+void private_cut(struct private *p, const char *why);
 
 /** Frees those that have lain idle for long, or (`all`) every one, which then must have no connection.
  * True if any is left. */
