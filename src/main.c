@@ -35,13 +35,15 @@ static bool show(const struct options *o)
 
 static int test_or_run(struct options *o, const struct conf *conf)
 {
-    if (o->test_conf) {
-        fprintf(stderr, "%s: configuration file '%s' syntax is ok\n", o->program, o->conf_file);
-        return 0;
-    }
     if (!conf_global_merge(&o->set, &conf->global)) {
         fprintf(stderr, "%s: out of memory\n", o->program);
         return 1;
+    }
+    if (o->test_conf) {
+        bool good = run_has_memory(&o->set);
+        fprintf(stderr, "%s: configuration file '%s' %s\n", o->program, o->conf_file,
+                good ? "syntax is ok" : "can't be started with");
+        return good ? 0 : 1;
     }
     return run(conf, &o->set, o->program);
 }

@@ -62,10 +62,20 @@ static bool try_loop(const struct process *p)
     return refuse(p, what, why);
 }
 
+static unsigned workers_of(const struct conf_global *set)
+{
+    return set->workers > 0 ? (unsigned)set->workers : processors_allowed("");
+}
+
+bool run_has_memory(const struct conf_global *set)
+{
+    return limits_memory((uint64_t)set->memory_limit, workers_of(set), stderr);
+}
+
 static bool choose_loop(struct process *p)
 {
     const char *name = p->set->io;
-    p->worker_count = p->set->workers > 0 ? (unsigned)p->set->workers : processors_allowed("");
+    p->worker_count = workers_of(p->set);
     p->io = strcmp(name, "auto") == 0 ? loop_backends[0] : loop_backend(span_str(name));
     if (p->io == NULL)
         return refuse(p, name, "this loop is not part of this build");

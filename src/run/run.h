@@ -5,6 +5,8 @@
 #ifndef RUN_RUN_H
 #define RUN_RUN_H
 
+#include <stdbool.h>
+
 #include "base/must.h"
 #include "conf/conf.h"
 
@@ -12,5 +14,8 @@
  * an orderly end. What goes wrong before the log is open goes to stderr, with `program` before it.
  */
 must_check int run(const struct conf *conf, const struct conf_global *set, const char *program);
+
+/** Does the memory limit of these settings suffice for their workers? If not, stderr is told. */
+must_check bool run_has_memory(const struct conf_global *set);
 
 #endif

@@ -192,6 +192,17 @@ def test_leniency(config):
         assert call("-t", "-c", config, *flags).returncode == 0, flags
 
 
+def test_test_conf_knows_the_least_memory(config, tmp_path):
+    """A limit with which no start would succeed is told by -t too; a flag counts."""
+    path = tmp_path / "memory.yml"
+    path.write_text("global: {memory_limit: 31m, workers: 2}\n" + config.read_text())
+    done = call("-t", "-c", path)
+    assert done.returncode == 1
+    assert "memory_limit is 32505856 bytes, but 2 worker(s) need at least 33554432" in done.stderr
+    assert done.stderr.endswith(f"configuration file '{path}' can't be started with\n")
+    assert call("-t", "-c", path, "--workers=1").returncode == 0
+
+
 # ---------------------------------------------------------------- start and end
 
 def test_bad_places(config, tmp_path):
