@@ -204,9 +204,9 @@ WAYS = {
     "CURSOR": "all servers in turn",
     "LOCAL": "local",
     "TELL": "local",
-    "TRANSACTION": "session",
-    "BLOCK": "session",
-    "SESSION": "session",
+    "TRANSACTION": "transaction",
+    "BLOCK": "blocking",
+    "SESSION": "unknown",
     "REFUSE": "refused",
 }
 

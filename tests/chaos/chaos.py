@@ -163,7 +163,7 @@ def in_network(options):
 # ---------------------------------------------------------------- main
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="./dev chaos", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="./dev chaos", description=" ".join(__doc__.split("\n\n")[0].split()))
     parser.add_argument("--seed", type=int, help="of the faults and of what clients ask; printed")
     parser.add_argument("--minutes", type=float, default=1.0, help="all in all (1)")
     parser.add_argument("--seconds", type=float, help="the same in seconds")
