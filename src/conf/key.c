@@ -78,7 +78,7 @@ static struct choice choice_of(enum key_type type)
     case KEY_DIST:
         return (struct choice){"a distribution", dist_names, ARRAY_LEN(dist_names)};
     case KEY_ON_EJECT:
-        return (struct choice){"what becomes of keys", on_eject_names, ARRAY_LEN(on_eject_names)};
+        return (struct choice){"a value of 'on_eject'", on_eject_names, ARRAY_LEN(on_eject_names)};
     case KEY_LOOP:
         return (struct choice){"a way to talk to the kernel", loop_names, ARRAY_LEN(loop_names)};
     default:

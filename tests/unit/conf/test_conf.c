@@ -384,7 +384,7 @@ static const struct {
     {POOL("  min_live: 101%\n"), "f:3:13: error: '101%' is no number for 'min_live'"},
     {POOL("  min_live: '%'\n"), "f:3:13: error: '%' is no number for 'min_live'"},
     {POOL("  min_live: -1\n"), "f:3:13: error: '-1' is no number for 'min_live'"},
-    {POOL("  on_eject: fial\n"), "f:3:13: error: 'fial' is not what becomes of keys (did you mean "
+    {POOL("  on_eject: fial\n"), "f:3:13: error: 'fial' is not a value of 'on_eject' (did you mean "
                                  "'fail'? allowed: rehash, fail)\n"},
     {POOL("  hash_tag: '{'\n"), "f:3:13: error: '{' is not a hash tag (allowed: two characters, "
                                 "such as \"{}\")\n"},
