@@ -292,7 +292,8 @@ static struct span no_room(struct client *c)
 
 size_t client_memory(const struct client *c)
 {
-    return c->state == CLIENT_CLOSING ? 0 : backlog(c) + stream_kept(&c->stream);
+    size_t held = c->held != NULL ? c->front->px->sessions->memory(c) : 0;
+    return c->state == CLIENT_CLOSING ? 0 : backlog(c) + stream_kept(&c->stream) + held;
 }
 
 void client_out_of_memory(struct client *c)
@@ -339,6 +340,16 @@ static struct request_view refused(struct client *c, const struct request_view *
                                  .args = v->args};
 }
 
+/* Must it be refused since memory is short? What ends a transaction frees memory, and the client counts on
+ * its end. */
+static bool is_refused(const struct client *c, const struct request_view *v)
+{
+    bool costs = v->kind > REQUEST_LOCAL && v->kind != REQUEST_TELL;
+    bool ends = v->kind == REQUEST_SESSION && c->session.queues &&
+                (v->verb == SESSION_EXEC || v->verb == SESSION_DISCARD);
+    return costs && !ends && memory_refuses(&c->front->px->memory);
+}
+
 /* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
  * taken away. */
 static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
@@ -375,7 +386,7 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
                                   .quiet = v.quiet,
                                   .reply = too_large(c),
                                   .args = v.args};
-    else if (memory_refuses(&px->memory) && v.kind > REQUEST_LOCAL && v.kind != REQUEST_TELL)
+    else if (is_refused(c, &v))
         v = refused(c, &v);
     c->alone = false;
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});

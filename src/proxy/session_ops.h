@@ -17,6 +17,8 @@ struct session_ops {
     void (*leave)(struct client *c);
     /** The process is to end: the client shall not wait on for what may never come. */
     void (*hurry)(struct client *c);
+    /** Bytes that are held for the client, which holds something. */
+    size_t (*memory)(const struct client *c);
 };
 
 #endif

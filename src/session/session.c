@@ -12,7 +12,8 @@ enum { VERB_NONE = UINT8_MAX };
 struct session {
     /* The transaction, while session.queues of the client. */
     struct buf queue; /* the request that begins it, then those in it */
-    uint32_t queued;  /* of them */
+    size_t kept;      /* bytes of its memory that are counted */
+    uint32_t queued;  /* requests in it */
     uint32_t server;  /* that has all its keys; SERVER_NONE: it names none yet */
     bool spoiled;     /* one of its requests was wrong: it can't be carried out */
 
@@ -41,13 +42,31 @@ static struct session *session_of(struct client *c)
     return c->held;
 }
 
+/* Adds to the transaction. Its memory is counted. */
+static bool keep(struct client *c, struct span bytes)
+{
+    struct buf *queue = &c->held->queue;
+    if (!buf_append(queue, bytes))
+        return false;
+    meter_move(&c->front->px->loop->pool.meter, c->held->kept, queue->cap);
+    c->held->kept = queue->cap;
+    return true;
+}
+
+static void drop_queue(struct client *c)
+{
+    buf_free(&c->held->queue);
+    meter_sub(&c->front->px->loop->pool.meter, c->held->kept);
+    c->held->kept = 0;
+}
+
 /* Frees a session that holds nothing any more. It may be gone: an answer for which there is no memory ends
  * the client. */
 static void forget(struct client *c)
 {
     if (c->held == NULL || c->session.queues || c->held->own != NULL)
         return;
-    buf_free(&c->held->queue);
+    drop_queue(c);
     free(c->held);
     c->held = NULL;
 }
@@ -238,7 +257,7 @@ static void transaction_end(struct client *c)
 {
     struct session *s = c->held;
     c->session.queues = false;
-    buf_free(&s->queue);
+    drop_queue(c);
     s->queued = 0;
     s->server = SERVER_NONE;
     s->spoiled = false;
@@ -250,7 +269,7 @@ static enum request_fate multi(struct client *c)
     struct session *s = session_of(c);
     if (c->session.queues) {
         request_answer(c, words_of(c)->nested);
-    } else if (s == NULL || !buf_append(&s->queue, words_of(c)->begin)) {
+    } else if (s == NULL || !keep(c, words_of(c)->begin)) {
         request_no_memory(c);
     } else {
         c->session.queues = true;
@@ -407,7 +426,7 @@ static void enqueue(struct client *c, const struct request_view *v)
         /* An answer for which there was no memory has ended the client. */
         if (c->held != NULL)
             c->held->spoiled = true;
-    } else if (!buf_append(&s->queue, v->wire)) {
+    } else if (!keep(c, v->wire)) {
         request_no_memory(c);
     } else {
         s->queued++;
@@ -485,4 +504,10 @@ static void hurry(struct client *c)
         private_cut(own, "shutting down");
 }
 
-const struct session_ops session_ops = {.start = start, .leave = leave, .hurry = hurry};
+static size_t memory(const struct client *c)
+{
+    return c->held->kept;
+}
+
+const struct session_ops session_ops = {
+    .start = start, .leave = leave, .hurry = hurry, .memory = memory};

@@ -122,6 +122,46 @@ static void test_then_errors_then_the_end(void **state)
     assert_int_equal(state_now(), MEMORY_FREE);
 }
 
+static void fill_transaction(struct sim_peer *c, unsigned mib)
+{
+    rig_ask(r, c, "MULTI");
+    for (unsigned i = 0; i < mib; i++) {
+        SEND(r, c, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n");
+        rig_send(r, c, (struct span){zeros, MIB});
+        SEND(r, c, "\r\n");
+    }
+}
+
+/* What clients put into transactions counts. When memory is short one can still be ended, else its client would go on
+ * in a transaction that it takes for done. */
+static void test_transactions(void **state)
+{
+    (void)state;
+    open_rig(HEAD ONE, 1);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *d = rig_client(r, 0);
+    struct sim_peer *e = rig_client(r, 0);
+    rig_ask(r, d, "MULTI");
+    rig_ask(r, d, "SET k v");
+    EXPECT(r, d, "+OK\r\n+QUEUED\r\n");
+    fill_transaction(c, 5);
+    fill_transaction(e, 3);
+    assert_int_equal(state_now(), MEMORY_TIGHT);
+    sim_advance(r->loop, 600);
+    assert_int_equal(state_now(), MEMORY_REFUSING);
+    rig_ask(r, d, "SET l v");
+    EXPECT(r, d, NO_MEMORY);
+    rig_ask(r, d, "EXEC");
+    rig_expect_begin(r, d, "-EXECABORT");
+    rig_ask(r, d, "GET k");
+    EXPECT(r, d, NO_MEMORY);
+    sim_advance(r->loop, 1200);
+    assert_true(sim_peer_gone(c));
+    assert_int_equal(POOL_STAT(r, client_memory), 1);
+    sim_advance(r->loop, 200);
+    assert_int_equal(state_now(), MEMORY_FREE);
+}
+
 /* One that reads slowly keeps what it has asked for. */
 static void test_relief_stops_the_escalation(void **state)
 {
@@ -285,6 +325,7 @@ int main(void)
         TEST(test_request_beyond_a_quarter),
         TEST(test_two_workers),
         TEST(test_split),
+        TEST(test_transactions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
