@@ -25,6 +25,7 @@ import fuzz
 
 ROOT = build.ROOT
 CORES = 2  # what the tests are planned for; more would hide what is slow
+SIDE_BY_SIDE = 3  # integration tests: more than cores, since most of their time is waiting
 UNIT_TIMEOUT = 120
 SANITIZED = {"ASAN_OPTIONS": "detect_stack_use_after_return=1",
              "UBSAN_OPTIONS": "print_stacktrace=1"}
@@ -141,7 +142,7 @@ def integration(binary, marks="not long", env=None, tests=(), may_be_empty=False
     """pytest over tests/integration against one binary."""
     with tempfile.TemporaryDirectory(prefix="cashew-junit-") as folder:
         report = Path(folder) / "junit.xml"
-        command = ["/usr/bin/python3", "-m", "pytest", "-q", "-n", str(CORES), "--dist",
+        command = ["/usr/bin/python3", "-m", "pytest", "-q", "-n", str(SIDE_BY_SIDE), "--dist",
                    "loadfile", "-m", marks, f"--junitxml={report}", "--tb=short",
                    "--durations=10", "--durations-min=5",
                    *(tests or ["."])]
