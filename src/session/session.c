@@ -322,6 +322,7 @@ static enum request_fate send_shared(struct client *c, const struct request_view
     r->part.on = &request_events;
     r->part.expect = v->expect;
     r->part.skip = s->queued + 1;
+    r->part.brackets = true;
     bool sent = buf_append(&s->queue, words_of(c)->end);
     if (!sent)
         snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");

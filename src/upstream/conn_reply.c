@@ -98,6 +98,26 @@ static void note_first_error(struct server_conn *sc, const struct part *p, struc
     sc->first_bytes = p->bytes;
 }
 
+/* Has an error left a transaction open on the connection? Not one that begins with the word of those that
+ * abort it. */
+static bool left_open(const struct server_conn *sc, const struct part *p, struct span piece)
+{
+    if (!p->brackets || !sc->parser.error)
+        return false;
+    struct span aborted = pool_of(sc)->proto->transaction->aborted;
+    size_t word = strcspn(aborted.ptr, " ");
+    return piece.len < word || memcmp(piece.ptr, aborted.ptr, word) != 0;
+}
+
+/* What comes next would become a part of it. It says nothing of the server's health. */
+static void end_open(struct server_conn *sc)
+{
+    char reason[REASON_TEXT];
+    snprintf(reason, sizeof(reason), "Invalid argument (server '%s' left a transaction open)",
+             server_name(sc));
+    conn_end(sc, END_STOP, reason);
+}
+
 /* Reads on in the reply of the part at the head. */
 static size_t read_reply(struct server_conn *sc, struct span in)
 {
@@ -127,12 +147,15 @@ static size_t read_reply(struct server_conn *sc, struct span in)
         return used;
     }
     bool error = sc->parser.error;
+    bool open = left_open(sc, p, piece);
     proto->reply_reset(&sc->parser);
     if (error && p->start == 0)
         note_first_error(sc, p, piece);
     conn_fifo_remove(sc, p);
     stat_add(&sc->server->stats->responses, 1);
     p->on->reply(p, piece, true, error);
+    if (open)
+        end_open(sc);
     return used;
 }
 

@@ -42,6 +42,7 @@ struct part {
     uint64_t grace; /* ms beyond the pool's timeout that it may take; PART_PATIENT: any time */
     uint32_t skip;  /* replies to drop before the one that it is sent for */
     uint32_t bytes; /* of its request */
+    bool brackets;  /* its requests are a transaction: one that did not end must not go on */
     uint8_t expect; /* for the protocol's parse_reply() */
     bool drains;    /* upstream's: drains() was called */
     bool moved; /* upstream's: its connection ended before it was sent, and it went to another */

@@ -114,6 +114,50 @@ static void test_second_watch_is_refused(void **state)
     assert_int_equal(sim_listener_count(a()->listener), 1);
 }
 
+/* The server refuses to carry out a transaction, which stays open there: what others asked behind it, on the connection
+ * that all share, must not become a part of it. */
+static void test_transaction_that_stays_open(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
+    rig_ask(r, other, "GET k");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), "+OK\r\n+QUEUED\r\n-ERR unknown command 'EXEC'\r\n+QUEUED\r\n");
+    EXPECT(r, c, "-ERR unknown command 'EXEC'\r\n");
+    EXPECT(r, other, "-ERR Invalid argument (server 'a' left a transaction open)\r\n");
+    a()->hold = false;
+    rig_ask(r, other, "GET k");
+    rig_expect_get(r, other, "k");
+    assert_int_equal(sim_listener_count(a()->listener), 2);
+}
+
+/* One that was aborted is over, and clients can bring that about: nobody else hears of it. */
+static void test_aborted_transaction(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
+    rig_ask(r, other, "GET k");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), "+OK\r\n-ERR no\r\n-EXECABORT no\r\n$3\r\n<k>\r\n");
+    EXPECT(r, c, "-EXECABORT no\r\n");
+    rig_expect_get(r, other, "k");
+    assert_int_equal(sim_listener_count(a()->listener), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +165,8 @@ int main(void)
         cmocka_unit_test_teardown(test_watch_is_lost_with_a_wait, close_rig),
         cmocka_unit_test_teardown(test_second_watch_fails, close_rig),
         cmocka_unit_test_teardown(test_second_watch_is_refused, close_rig),
+        cmocka_unit_test_teardown(test_transaction_that_stays_open, close_rig),
+        cmocka_unit_test_teardown(test_aborted_transaction, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
