@@ -91,7 +91,7 @@ bool slab_can_shed(struct slab *s)
     size_t now = spare(s);
     if (now < s->spare_before)
         s->spare_before = now;
-    return now >= s->spare_before + 2 * SPARE_BYTES;
+    return now >= s->spare_before + (size_t)2 * SPARE_BYTES;
 }
 
 static void page_free(struct slab *s, struct page *page)

@@ -186,6 +186,7 @@ static void send_own(struct client *c, const struct request_view *v, struct span
 {
     struct session *s = c->held;
     struct upstream *up = c->front->up;
+    must(s != NULL && s->own != NULL);
     struct request *r = request_new(c, v->quiet);
     if (r == NULL) {
         request_no_memory(c);

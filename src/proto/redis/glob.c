@@ -11,9 +11,9 @@ static char low(char c)
 static bool in_set(struct span p, size_t *at, char c)
 {
     size_t i = *at;
-    bool not = i < p.len && p.ptr[i] == '^';
+    bool negated = i < p.len && p.ptr[i] == '^';
     bool found = false;
-    for (i += not ; i < p.len && p.ptr[i] != ']'; i++) {
+    for (i += negated; i < p.len && p.ptr[i] != ']'; i++) {
         if (p.ptr[i] == '\\' && i + 1 < p.len)
             i++;
         char first = low(p.ptr[i]);
@@ -25,7 +25,7 @@ static bool in_set(struct span p, size_t *at, char c)
         found = found || (c >= first && c <= last) || (c >= last && c <= first);
     }
     *at = i < p.len ? i + 1 : i;
-    return found != not ;
+    return found != negated;
 }
 
 /* Matches one byte of text against what stands at p[*at], which is no '*'; leaves *at behind it. */

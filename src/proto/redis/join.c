@@ -205,7 +205,7 @@ static bool join_concat(const struct joining *j)
     char mark = 0;
     bool ok = true;
     for (uint32_t i = 0; ok && i < j->count; i++) {
-        struct values v;
+        struct values v = {.left = 0};
         struct span reply = j->parts[i].bytes;
         if (is_null(reply))
             continue;

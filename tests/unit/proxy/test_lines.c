@@ -235,7 +235,7 @@ static void test_queues_while_blocked(void **state)
     fake_send_all(a());
     rig_ask(r, c, "GET k0");
     expect_queues(8, 1);
-    sim_peer_room(s, 3 * BYTES);
+    sim_peer_room(s, (size_t)3 * BYTES);
     sim_settle(r->loop);
     rig_ask(r, c, "GET k0");
     expect_queues(6, 4);

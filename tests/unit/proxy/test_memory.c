@@ -46,7 +46,7 @@ static void test_after_replies(void **state)
     }
     assert_true(meter()->used > (size_t)70 * MIB);
     for (int i = 0; i < 20; i++) {
-        sim_peer_room(c[i], 5 * MIB);
+        sim_peer_room(c[i], (size_t)5 * MIB);
         sim_settle(r->loop);
         assert_int_equal(sim_peer_received(c[i]).len, 4000000 + 12);
         sim_peer_close(c[i]);
@@ -57,7 +57,7 @@ static void test_after_replies(void **state)
     assert_true(timer_running(&r->loop->shed_timer));
     sim_advance(r->loop, 10000);
     assert_int_equal(r->loop->pool.cached_bytes, 0);
-    assert_true(meter()->used <= before + 128 * 1024);
+    assert_true(meter()->used <= before + (size_t)128 * 1024);
     assert_false(timer_running(&r->loop->shed_timer));
 }
 
@@ -82,8 +82,8 @@ static void test_after_requests(void **state)
     sim_advance(r->loop, 10000);
     assert_int_equal(r->proxy->request_slab.live, 0);
     assert_true(r->proxy->request_slab.page_count <= 4);
-    assert_true(peak > before + 6 * MIB);
-    assert_true(meter()->used <= before + 256 * 1024);
+    assert_true(peak > before + (size_t)6 * MIB);
+    assert_true(meter()->used <= before + (size_t)256 * 1024);
     assert_false(timer_running(&r->loop->shed_timer));
     buf_free(&wire);
 }
@@ -101,7 +101,7 @@ static void test_after_half_requests(void **state)
     rig_send(r, c, buf_span(&wire));
     for (int i = 0; i < 5; i++)
         rig_send(r, c, (struct span){zeros, MIB});
-    assert_true(meter()->used >= before + 5 * MIB);
+    assert_true(meter()->used >= before + (size_t)5 * MIB);
     sim_peer_close(c);
     sim_advance(r->loop, 10000);
     assert_int_equal(meter()->used, before);

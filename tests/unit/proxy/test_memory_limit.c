@@ -92,7 +92,7 @@ static void test_back_pressure_first(void **state)
     rig_expect_get(r, late, "k3");
     assert_int_equal(POOL_STAT(r, client_memory), 0);
     sim_advance(r->loop, 5000);
-    assert_true(budget_drawn(&budget) <= 2 * MIB);
+    assert_true(budget_drawn(&budget) <= (size_t)2 * MIB);
     assert_true(list_empty(&r->loop->timers));
 }
 
@@ -171,7 +171,7 @@ static void test_relief_stops_the_escalation(void **state)
     size_t asked = server()->requests;
     for (int i = 0; i < 12; i++) {
         sim_advance(r->loop, 300);
-        sim_peer_room(c, 2 * MIB);
+        sim_peer_room(c, (size_t)2 * MIB);
         sim_settle(r->loop);
         assert_int_not_equal(state_now(), MEMORY_REFUSING);
     }
@@ -266,7 +266,7 @@ static void test_two_workers(void **state)
     open_rig(HEAD ONE, 2);
     struct sim_peer *c = hoarder(1);
     struct sim_peer *other = rig_client(r, 0);
-    credit_draw(&elsewhere, 13 * MIB);
+    credit_draw(&elsewhere, (size_t)13 * MIB);
     rig_ask(r, c, "GET big:1500000"); /* the next step */
     assert_int_equal(state_now(), MEMORY_TIGHT);
     rig_ask(r, other, "GET k");
@@ -299,7 +299,7 @@ static void test_split(void **state)
         assert_true(sim_peer_send(conn->peer, (struct span){zeros, MIB}));
         sim_settle(r->loop);
     }
-    assert_true(r->loop->pool.meter.used >= before + 6 * MIB);
+    assert_true(r->loop->pool.meter.used >= before + (size_t)6 * MIB);
     for (int i = 0; i < 40 && !sim_peer_gone(c); i++) {
         assert_true(sim_peer_send(conn->peer, (struct span){zeros, MIB}));
         sim_settle(r->loop);
