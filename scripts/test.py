@@ -303,8 +303,8 @@ def stage_chroot():
 
 
 # The part of the integration tests that runs under TSan in every `./dev test`.
-TSAN_TESTS = ["test_harness.py", "test_redis_commands.py", "test_memcache_commands.py",
-              "test_stats.py", "test_signals_logs.py"]
+TSAN_TESTS = ["test_harness.py", "test_memcache_commands.py", "test_stats.py",
+              "test_signals_logs.py", "test_health.py", "test_sessions.py"]
 
 # One row a stage: name, function, whether a plain `./dev test` runs it, help.
 STAGES = [

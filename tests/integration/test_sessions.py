@@ -36,12 +36,13 @@ def shards(redis_servers):
     return redis_servers(3)
 
 
-def start(cashew, servers, **keys):
+def start(cashew, servers, args=(), **keys):
     port = free_port()
     options = dict(redis=True, hash="murmur", hash_tag=HASH_TAG, timeout=2000)
     options.update(keys)
     process = cashew(pool("alpha", f"127.0.0.1:{port}",
-                          [f"127.0.0.1:{s.port}:1 s{i}" for i, s in enumerate(servers)], **options))
+                          [f"127.0.0.1:{s.port}:1 s{i}" for i, s in enumerate(servers)], **options),
+                     args=list(args))
     process.port = port
     return process
 
@@ -265,7 +266,7 @@ def test_transaction_fails_when_what_it_watched_can_not_be_known(proxy, shards):
 
 
 def test_private_connections_are_bounded_and_reused(cashew, shards):
-    proxy = start(cashew, shards, session_connections=3)
+    proxy = start(cashew, shards, args=["--workers=1"], session_connections=3)
     waiting = [Raw(proxy.port) for _ in range(3)]
     for raw in waiting:
         raw.send(resp("BLPOP", "{q}", 0))
