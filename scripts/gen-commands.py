@@ -53,10 +53,12 @@ CLASSES = {
     "CLIENT_TRACKING": "CLIENT TRACKING", "CLIENT_CACHING": "CLIENT CACHING",
     "CLIENT_GETREDIR": "CLIENT GETREDIR", "CLIENT_TRACKINGINFO": "CLIENT TRACKINGINFO",
     "NO_CLUSTER": "ASKING; READONLY; READWRITE",
+    # On connections of the client's own.
+    "WAIT": "WAIT", "WAITAOF": "WAITAOF",
     # Would harm a server or its other clients, or can mean nothing behind a proxy.
     "REFUSED": """SHUTDOWN; REPLICAOF; SLAVEOF; REPLCONF; PSYNC; SYNC; FAILOVER; DEBUG; MIGRATE; SWAPDB; MOVE; SAVE;
         PFDEBUG; PFSELFTEST; RESTORE-ASKING; MODULE LOAD; MODULE LOADEX; MODULE UNLOAD; MODULE LIST; ACL LOAD; ACL LOG;
-        ACL LIST; ACL USERS; ACL GETUSER; ACL DRYRUN; CLIENT KILL; CLIENT PAUSE; SCRIPT DEBUG""",
+        ACL LIST; ACL USERS; ACL GETUSER; ACL DRYRUN; CLIENT KILL; CLIENT PAUSE; SCRIPT DEBUG; MONITOR""",
 }
 
 
@@ -117,8 +119,6 @@ def class_of(name, entry, containers):
         return "CONTAINER"
     if "blocking" in entry["flags"] and name not in BLOCK_OPTION and entry["keys"]:
         return "BLOCK_FIRST" if name in TIMEOUT_FIRST else "BLOCK_LAST"
-    if "blocking" in entry["flags"] and name not in BLOCK_OPTION:
-        return "LATER"
     if name in TRANSACTION:
         return name
     if name in CLASS_OF:
@@ -206,6 +206,7 @@ WAYS = {
     "TELL": "local",
     "TRANSACTION": "transaction",
     "BLOCK": "blocking",
+    "WAIT": "blocking",
     "SESSION": "unknown",
     "REFUSE": "refused",
 }

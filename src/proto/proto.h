@@ -154,6 +154,8 @@ enum session_verb {
     SESSION_WATCH,   /* makes the next transaction fail if the keys change */
     SESSION_UNWATCH, /* or not */
     SESSION_BLOCK,   /* the server may take `block_ms` to answer */
+    SESSION_WAIT, /* so may every server; join() of the replies is the reply. Each is asked on a connection that
+                      * was made to stand for all that was done so far: see struct proto_wait */
 };
 
 /** A server may take for ever. */
@@ -176,6 +178,14 @@ struct proto_transaction {
     struct span aborted;      /* an error: one of its requests was wrong */
     /** Nothing was done, since what was watched may have changed. */
     struct span (*changed)(const struct proto_session *ses);
+};
+
+/** Of requests that wait until a server has passed on what was asked of it on the same connection: how a connection
+ * comes to stand for what was asked on all the others. */
+struct proto_wait {
+    struct span lead;               /* the requests that do it */
+    uint32_t skip;                  /* their replies before the last one */
+    bool (*led)(struct span reply); /* did they, by the last reply? If not, it is an error line */
 };
 
 /** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
@@ -204,7 +214,7 @@ struct request_view {
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
-    uint64_t block_ms;        /* SESSION_BLOCK */
+    uint64_t block_ms;        /* SESSION_BLOCK, SESSION_WAIT */
     uint8_t verb;             /* REQUEST_SESSION: enum session_verb */
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
     uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
@@ -296,6 +306,8 @@ struct proto {
 
     /** NULL if the protocol has no transactions. */
     const struct proto_transaction *transaction;
+    /** NULL if no view is a SESSION_WAIT. */
+    const struct proto_wait *wait;
 
     /** Appends an error line of ours: `-ERR reason` or `SERVER_ERROR reason`. False if memory is out. */
     bool (*error)(struct buf *out, struct span reason);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "session/wait.h"
 #include "upstream/private.h"
 
 /* No request is on the private connection that changes what becomes of it. */
@@ -23,6 +24,8 @@ struct session {
     bool watching;       /* keys: the server said so */
     bool lost;           /* the connection was, and with it what was watched */
     uint8_t verb;        /* of the request on it that waits for its reply; VERB_NONE */
+
+    struct wait *wait; /* the request that is waiting for every server; NULL: none */
 };
 
 static const struct proto_transaction *words_of(const struct client *c)
@@ -64,7 +67,7 @@ static void drop_queue(struct client *c)
  * the client. */
 static void forget(struct client *c)
 {
-    if (c->held == NULL || c->session.queues || c->held->own != NULL)
+    if (c->held == NULL || c->session.queues || c->held->own != NULL || c->held->wait != NULL)
         return;
     drop_queue(c);
     free(c->held);
@@ -465,6 +468,29 @@ static enum request_fate block(struct client *c, const struct request_view *v)
     return REQUEST_STARTED;
 }
 
+static void wait_over(struct client *c)
+{
+    c->held->wait = NULL;
+    forget(c);
+}
+
+/* Asks every server. */
+static enum request_fate wait_for_all(struct client *c, const struct request_view *v)
+{
+    if (waits(c))
+        return REQUEST_WAITS;
+    if (session_of(c) == NULL) {
+        request_no_memory(c);
+        return REQUEST_STARTED;
+    }
+    struct wait *w = wait_begin(c, v, wait_over);
+    if (w != NULL)
+        c->held->wait = w;
+    else
+        forget(c);
+    return REQUEST_STARTED;
+}
+
 /* ---- the floor below ---- */
 
 static enum request_fate start(struct client *c, const struct request_view *v)
@@ -486,17 +512,23 @@ static enum request_fate start(struct client *c, const struct request_view *v)
         return unwatch(c, v);
     case SESSION_BLOCK:
         return block(c, v);
+    case SESSION_WAIT:
+        return wait_for_all(c, v);
     }
     never("a verb of sessions that does not exist");
 }
 
 static void leave(struct client *c)
 {
+    struct wait *w = c->held->wait;
     c->session.queues = false;
+    c->held->wait = NULL;
     if (c->held->own != NULL)
         release(c, false);
     else
         forget(c);
+    if (w != NULL)
+        wait_cut(w, "nobody waits any more");
 }
 
 static void hurry(struct client *c)
@@ -504,6 +536,8 @@ static void hurry(struct client *c)
     struct private *own = c->held->own;
     if (own != NULL && c->held->verb == SESSION_BLOCK)
         private_cut(own, "shutting down");
+    else if (c->held->wait != NULL)
+        wait_cut(c->held->wait, "shutting down");
 }
 
 static size_t memory(const struct client *c)

@@ -91,6 +91,9 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
         (void)keys_find(c, v);
         block_view(c, v);
         return true;
+    case WAY_WAIT:
+        wait_view(c, v);
+        return true;
     case WAY_REFUSE:
         return c->class == CLASS_DENIED ? answer_denied(c, v, scratch)
                                         : answer_refused(c, v, scratch);

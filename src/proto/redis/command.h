@@ -27,6 +27,7 @@ enum command_way {
     WAY_TELL,
     WAY_TRANSACTION,
     WAY_BLOCK,
+    WAY_WAIT,
     WAY_SESSION,
     WAY_REFUSE,
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "proto/redis/join.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +184,38 @@ static bool join_least(const struct joining *j)
     return append_number(':', least, j->pool, j->out);
 }
 
+/* Takes the integer at the front of `v`; false if it is none. */
+static bool take_integer(struct values *v, uint64_t *n)
+{
+    size_t len = v->left > 0 ? read_line(v->rest, ':', n) : 0;
+    v->rest = span_from(v->rest, len);
+    v->left -= len > 0;
+    return len > 0;
+}
+
+/* The replies of WAITAOF: pairs of numbers, and of each the smallest. */
+static bool join_least_pair(const struct joining *j)
+{
+    uint64_t least[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct values v;
+        if (!values_begin(&v, &j->parts[i]) || v.left != 2)
+            return not_joined(j, i);
+        for (size_t k = 0; k < 2; k++) {
+            uint64_t n = 0;
+            if (!take_integer(&v, &n))
+                return not_joined(j, i);
+            least[k] = n < least[k] ? n : least[k];
+        }
+        if (v.rest.len > 0)
+            return not_joined(j, i);
+    }
+    char text[2 * (NUMBER_MAX + 3) + 8];
+    int len =
+        snprintf(text, sizeof(text), "*2\r\n:%" PRIu64 "\r\n:%" PRIu64 "\r\n", least[0], least[1]);
+    return chain_append(j->out, j->pool, span_of(text, (size_t)len));
+}
+
 static bool is_null(struct span reply)
 {
     return span_eq(reply, SPAN("*-1\r\n")) || span_eq(reply, SPAN("$-1\r\n")) ||
@@ -222,15 +256,6 @@ static bool join_concat(const struct joining *j)
         chain_splice(j->out, j->pool, &whole);
     chain_clear(&whole, j->pool);
     return ok;
-}
-
-/* Takes the integer at the front of `v`; false if it is none. */
-static bool take_integer(struct values *v, uint64_t *n)
-{
-    size_t len = v->left > 0 ? read_line(v->rest, ':', n) : 0;
-    v->rest = span_from(v->rest, len);
-    v->left -= len > 0;
-    return len > 0;
 }
 
 /* Takes the bulk string at the front of `v`; false if it is none. */
@@ -376,13 +401,21 @@ struct policy {
 };
 
 static const struct policy policies[] = {
-    [CLASS_MGET] = {"*", join_values}, [CLASS_MSET] = {"+", join_first},
-    [CLASS_SUM] = {":", join_sum},     [CLASS_STREAMS] = {"*%_", join_concat},
-    [CLASS_TOTAL] = {":", join_total}, [CLASS_CONCAT] = {"*~%", join_concat},
-    [CLASS_PAIRS] = {"*", join_pairs}, [CLASS_AND] = {"*", join_and},
-    [CLASS_LEAST] = {":", join_least}, [CLASS_ALL_OK] = {"", join_first},
-    [CLASS_ONE_OK] = {"", join_first}, [CLASS_PICK] = {"$_", join_pick},
+    [CLASS_MGET] = {"*", join_values},
+    [CLASS_MSET] = {"+", join_first},
+    [CLASS_SUM] = {":", join_sum},
+    [CLASS_STREAMS] = {"*%_", join_concat},
+    [CLASS_TOTAL] = {":", join_total},
+    [CLASS_CONCAT] = {"*~%", join_concat},
+    [CLASS_PAIRS] = {"*", join_pairs},
+    [CLASS_AND] = {"*", join_and},
+    [CLASS_LEAST] = {":", join_least},
+    [CLASS_ALL_OK] = {"", join_first},
+    [CLASS_ONE_OK] = {"", join_first},
+    [CLASS_PICK] = {"$_", join_pick},
     [CLASS_SCAN] = {"*", join_scan},
+    [CLASS_WAIT] = {":", join_least},
+    [CLASS_WAITAOF] = {"*", join_least_pair},
 };
 
 /* The first part whose reply is of another kind than its request has, even when another part

@@ -130,6 +130,7 @@ const struct proto proto_redis = {
     .reply_reset = redis_reply_reset,
     .join = redis_join,
     .transaction = &redis_transaction,
+    .wait = &redis_wait,
     .error = error,
     .error_cross = error_cross,
     .handshake = handshake,

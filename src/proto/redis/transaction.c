@@ -35,6 +35,23 @@ const struct proto_transaction redis_transaction = {
     .changed = changed,
 };
 
+/* An older server lets a connection stand for all that was done when it does any request; a newer one only
+ * when it does one that it passes on to its replicas, as it does with what is published. Nobody subscribes to
+ * this channel, and patterns don't match those of shards. Where there are none, the server is an older one. */
+static bool led(struct span reply)
+{
+    static const struct span unknown = SPAN("-ERR unknown command");
+    return reply.len > 0 &&
+           (reply.ptr[0] == ':' ||
+            (reply.len >= unknown.len && memcmp(reply.ptr, unknown.ptr, unknown.len) == 0));
+}
+
+const struct proto_wait redis_wait = {
+    .lead = TEXT("*1\r\n$4\r\nPING\r\n*3\r\n$8\r\nSPUBLISH\r\n$11\r\ncashew:wait\r\n$0\r\n\r\n"),
+    .skip = 1,
+    .led = led,
+};
+
 void transaction_verb(const struct command *c, struct request_view *v)
 {
     v->kind = REQUEST_SESSION;
@@ -98,6 +115,7 @@ bool transaction_queue(const struct command *c, struct proto_session *ses, struc
     case WAY_FORWARD:
     case WAY_SPLIT:
     case WAY_BLOCK:
+    case WAY_WAIT:
         (void)keys_find(c, v); /* inside, nothing blocks */
         return true;
     default:
@@ -153,4 +171,14 @@ void block_view(const struct command *c, struct request_view *v)
         v->block_ms = seconds_ms(word(v, v->args->count - 1));
     else
         v->block_ms = option_ms(v);
+}
+
+void wait_view(const struct command *c, struct request_view *v)
+{
+    int64_t ms = 0;
+    bool good = number_read(word(v, v->args->count - 1), &ms) && ms >= 0;
+    v->kind = REQUEST_SESSION;
+    v->verb = SESSION_WAIT;
+    v->join = c->class;
+    v->block_ms = good && ms == 0 ? BLOCK_FOREVER : (uint64_t)(good ? ms : 0);
 }

@@ -54,11 +54,12 @@ static inline void tell_verb(struct ask *a, const struct request_view *v)
     static const char *const verbs[] = {
         [SESSION_MULTI] = "multi", [SESSION_EXEC] = "exec",       [SESSION_DISCARD] = "discard",
         [SESSION_WATCH] = "watch", [SESSION_UNWATCH] = "unwatch", [SESSION_BLOCK] = "block",
-        [SESSION_ABORT] = "abort"};
+        [SESSION_ABORT] = "abort",  [SESSION_WAIT] = "wait"};
     char ms[32] = "";
-    if (v->verb == SESSION_BLOCK && v->block_ms == BLOCK_FOREVER)
+    bool waits = v->verb == SESSION_BLOCK || v->verb == SESSION_WAIT;
+    if (waits && v->block_ms == BLOCK_FOREVER)
         snprintf(ms, sizeof(ms), " for ever");
-    else if (v->verb == SESSION_BLOCK)
+    else if (waits)
         snprintf(ms, sizeof(ms), " %llu ms", (unsigned long long)v->block_ms);
     tell(a, SPAN(" "));
     tell(a, span_str(verbs[v->verb]));

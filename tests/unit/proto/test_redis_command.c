@@ -161,6 +161,10 @@ static void test_blocking(void **state)
 {
     (void)state;
     expect_keys("BLPOP a b 0\n", "session write block for ever", "<a> <b>");
+    expect_keys("WAIT 1 0\n", "session wait for ever", "");
+    expect_keys("WAIT 1 250\n", "session wait 250 ms", "");
+    expect_keys("WAIT 1 -2\n", "session wait 0 ms", "");
+    expect_keys("WAITAOF 1 0 x\n", "session wait 0 ms", "");
     expect_keys("BRPOP a 1.5\n", "session write block 1500 ms", "<a>");
     expect_keys("BLMOVE a b LEFT RIGHT 2\n", "session write block 2000 ms", "<a> <b>");
     expect_keys("BRPOPLPUSH a b -1\n", "session write block 0 ms", "<a> <b>");
