@@ -113,10 +113,15 @@ void private_give_back(struct private *p, bool clean)
 bool privates_sweep(struct upstream *up, bool all)
 {
     uint64_t now = loop_now(up->loop);
+    bool more = false;
     LIST_FOREACH_SAFE (node, &up->privates) {
         struct private *p = private_of(node);
-        if (all || (!p->taken && now - p->idle_since >= PROFILE_LINGER_MS))
+        if (p->taken && !all)
+            continue; /* it is looked at when it was given back */
+        if (all || now - p->idle_since >= PROFILE_LINGER_MS)
             private_free(p);
+        else
+            more = true;
     }
-    return !list_empty(&up->privates);
+    return more;
 }

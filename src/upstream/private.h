@@ -34,7 +34,7 @@ void private_give_back(struct private *p, bool clean);
 void private_cut(struct private *p, const char *why);
 
 /** Frees those that have lain idle for long, or (`all`) every one, which then must have no connection.
- * True if any is left. */
+ * True if one is left that lies idle. */
 bool privates_sweep(struct upstream *up, bool all);
 
 #endif

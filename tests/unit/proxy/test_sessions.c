@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Odd moments of clients that have a connection of their own, or a transaction open. */
 #include "rig.h"
+#include "upstream/profile.h"
 
 #define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
@@ -158,6 +159,28 @@ static void test_aborted_transaction(void **state)
     assert_int_equal(sim_listener_count(a()->listener), 1);
 }
 
+/* A client may keep a connection for hours: only one that lies idle is a reason to wake up. */
+static void test_nobody_looks_at_what_is_taken(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct upstream *up = r->proxy->fronts[0].up;
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    rig_ask(r, c, "WATCH k");
+    rig_ask(r, other, "WATCH k");
+    rig_ask(r, other, "UNWATCH");
+    assert_true(timer_running(&up->sweep));
+    sim_advance(r->loop, (uint64_t)PROFILE_LINGER_MS * 3);
+    assert_false(timer_running(&up->sweep));
+    assert_int_equal(up->slots[0].privates, 1);
+    rig_ask(r, c, "UNWATCH");
+    assert_true(timer_running(&up->sweep));
+    sim_advance(r->loop, (uint64_t)PROFILE_LINGER_MS * 3);
+    assert_false(timer_running(&up->sweep));
+    assert_int_equal(up->slots[0].privates, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +190,7 @@ int main(void)
         cmocka_unit_test_teardown(test_second_watch_is_refused, close_rig),
         cmocka_unit_test_teardown(test_transaction_that_stays_open, close_rig),
         cmocka_unit_test_teardown(test_aborted_transaction, close_rig),
+        cmocka_unit_test_teardown(test_nobody_looks_at_what_is_taken, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
