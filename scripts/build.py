@@ -3,6 +3,7 @@
 """Builds cashew with Meson. As a program it makes the optimised binary, build/cashew; as a
 module it makes the builds that the tests and linters need, each in a folder of its own."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -99,6 +100,8 @@ def build(kind, *targets):
 
 
 def main():
+    argparse.ArgumentParser(prog="./dev build", description="Builds the optimised cashew, "
+                            "build/cashew.").parse_args()
     print("building the optimised cashew ...", flush=True)
     try:
         binary = build("release")

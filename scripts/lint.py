@@ -91,11 +91,22 @@ CHECKS = [("clang-format", lint_format), ("clang-tidy", lint_tidy), ("cppcheck",
           ("shell", lint_shell)]
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="./dev lint")
-    parser.add_argument("--fix", action="store_true", help="format in place instead")
+def fmt_parser():
+    parser = argparse.ArgumentParser(prog="./dev fmt", description="Formats the C code in place.")
+    parser.add_argument("--fix", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def lint_parser():
+    parser = argparse.ArgumentParser(prog="./dev lint", description="Checks format and code.")
     parser.add_argument("check", nargs="*", help="only these: "
                         + ", ".join(name for name, _ in CHECKS))
+    parser.set_defaults(fix=False)
+    return parser
+
+
+def main():
+    parser = fmt_parser() if "--fix" in sys.argv else lint_parser()
     arguments = parser.parse_args()
     missing = [tool for tool in ("clang-format-14", "clang-tidy-14", "cppcheck")
                if not shutil.which(tool)]

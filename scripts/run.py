@@ -18,6 +18,11 @@ from pathlib import Path
 import build
 import tour
 
+USAGE = """\
+usage: ./dev run [FLAG...]            shows cashew at work before two redis and two memcached
+       ./dev run -c FILE [FLAG...]    runs cashew with a config of your own
+
+The first use builds cashew. Flags go to cashew, but this one; `build/cashew --help` lists them."""
 EXAMPLE = build.ROOT / "conf" / "cashew.yml"
 START_SECONDS = 15
 STOP_SECONDS = 10
@@ -181,11 +186,14 @@ def run_demo(binary, flags):
 
 def main():
     flags = sys.argv[1:]
+    if "--help" in flags or "-h" in flags:
+        print(USAGE)
+        return
     try:
         binary = os.environ.get("CASHEW_BIN") or build.build("release")
     except build.BuildError as error:
         sys.exit(f"dev: {error}")
-    if any(re.match(r"-c|--conf-file|-h$|--help$|-V$|--version$|-D$|-t$|--test-conf$", flag)
+    if any(re.match(r"-c|--conf-file|-V$|--version$|-D$|-t$|--test-conf$", flag)
            for flag in flags):
         os.execv(binary, [str(binary), *flags])
     sys.exit(run_demo(binary, flags))

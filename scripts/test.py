@@ -388,14 +388,28 @@ def chosen(arguments):
             if (name in arguments.stage if arguments.stage else always or arguments.all)]
 
 
-def main():
+def test_parser():
     parser = argparse.ArgumentParser(prog="./dev test", formatter_class=argparse.
                                      RawDescriptionHelpFormatter, epilog="stages:\n" + "\n".join(
                                          f"  {name:<17}{text}{'' if always else ' (--all)'}"
                                          for name, _, always, text in STAGES))
     parser.add_argument("--all", action="store_true", help="also the stages that take long")
-    parser.add_argument("--san", action="store_true", help="the stages of a sanitizer instead")
     parser.add_argument("stage", nargs="*", help="run only these")
+    parser.set_defaults(san=False)
+    return parser
+
+
+def san_parser():
+    parser = argparse.ArgumentParser(
+        prog="./dev san", description="Unit and integration tests under a sanitizer.")
+    parser.add_argument("--san", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("stage", nargs="*", metavar="SANITIZER",
+                        help=f"{', '.join(SANITIZERS)}; without one: address and thread")
+    return parser
+
+
+def main():
+    parser = san_parser() if "--san" in sys.argv else test_parser()
     # SIGTERM must end what pytest started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     total, rows = run_stages(chosen(parser.parse_args()))

@@ -25,6 +25,18 @@ def test_help_names_every_command():
         assert re.search(rf"^  {command} ", done.stdout, re.M)
 
 
+@pytest.mark.parametrize("command", ["run", "build", "test", "san", "fuzz", "chaos", "bench", "package",
+                                     "lint", "fmt"])
+def test_help_of_a_command_tells_of_it_and_starts_nothing(command, tmp_path):
+    tools = tmp_path / "tools"  # nothing can be built or installed with these
+    tools.mkdir()
+    for name in ("sh", "cat", "cut", "dirname", "grep"):
+        (tools / name).symlink_to(shutil.which(name))
+    done = dev(command, "--help", env={"PATH": str(tools), "CASHEW_BIN": "/nonexistent"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: ./dev {command} ") and not done.stderr
+
+
 def test_unknown_command_and_stage_are_refused():
     assert dev("dance").returncode == 2
     done = dev("test", "no-such-stage")
