@@ -40,7 +40,7 @@ static int test_or_run(struct options *o, const struct conf *conf)
         return 1;
     }
     if (o->test_conf) {
-        bool good = run_has_memory(&o->set);
+        bool good = run_has_memory(conf, &o->set);
         fprintf(stderr, "%s: configuration file '%s' %s\n", o->program, o->conf_file,
                 good ? "syntax is ok" : "can't be started with");
         return good ? 0 : 1;

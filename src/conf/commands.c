@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "conf/names.h"
 #include "conf/why.h"
 
 /* The rows of the table, in its order: a verdict is found by the number of its row. */
@@ -259,6 +260,7 @@ void commands_read(struct node node, struct conf_commands *out, struct report *r
 {
     static const char *const keys[] = {"allow", "custom", "deny"};
     struct node lists[ARRAY_LEN(keys)] = {{0}};
+    struct names names = {0};
     struct node name;
     struct node value;
     void *iter = NULL;
@@ -274,6 +276,8 @@ void commands_read(struct node node, struct conf_commands *out, struct report *r
     }
     while (node_next_pair(node, &iter, &name, &value)) {
         size_t i = 0;
+        if (name.kind == NODE_SCALAR && !names_add(&names, name.text, name.at))
+            report_add(report, (struct place){0}, "out of memory");
         while (i < ARRAY_LEN(keys) && !span_eq(name.text, span_str(keys[i])))
             i++;
         if (i < ARRAY_LEN(keys)) {
@@ -283,6 +287,8 @@ void commands_read(struct node node, struct conf_commands *out, struct report *r
             report_add(report, name.at, "%s", why.text);
         }
     }
+    names_check(&names, "key", report);
+    names_free(&names);
     /* What is allowed is stronger, wherever it stands. */
     if (lists[2].raw != NULL)
         read_list(lists[2], "deny", out, VERDICT_DENY, report);

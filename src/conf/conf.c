@@ -124,11 +124,23 @@ bool conf_global_merge(struct conf_global *g, const struct conf_global *under)
 {
     uint32_t missing = under->given & ~g->given;
 
-    for (uint32_t i = 0; i < GLOBAL_KEYS; i++)
-        if ((missing >> i & 1) != 0 && !key_copy(&global_keys.keys[i], g, under))
+    for (uint32_t i = 0; i < GLOBAL_KEYS; i++) {
+        if ((missing >> i & 1) == 0)
+            continue;
+        if (!key_copy(&global_keys.keys[i], g, under))
             return false;
+        g->at[i] = under->at[i];
+    }
     g->given |= missing;
     return true;
+}
+
+void conf_global_blame(const struct conf *c, const struct conf_global *g, enum conf_global_key key,
+                       FILE *out)
+{
+    if (g->at[key].line > 0)
+        fprintf(out, "%s:%d:%d: ", c->file, g->at[key].line, g->at[key].column);
+    fputs("error: ", out);
 }
 
 void conf_global_free(struct conf_global *g)

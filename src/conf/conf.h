@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/must.h"
+#include "conf/place.h"
 
 /** An endpoint as written. */
 struct conf_endpoint {
@@ -106,7 +107,8 @@ enum conf_global_key {
 /** Settings of the process, one member for each row of global_keys.def: of the mapping `global:`,
  * or of the command line. What is not given has its default. */
 struct conf_global {
-    uint32_t given; /* bit (1 << GLOBAL_x): x was set, not left at its default */
+    uint32_t given;               /* bit (1 << GLOBAL_x): x was set, not left at its default */
+    struct place at[GLOBAL_KEYS]; /* where x stands in the file; line 0: not there */
 #define KEY(name, type, value, min, max, unit, change, text) CONF_MEMBER_##type(name)
 #include "global_keys.def"
 #undef KEY
@@ -135,6 +137,11 @@ must_check bool conf_global_init(struct conf_global *g);
 /** Gives every setting that `g` has not been given the value that `under` was given, if it was: so
  * the command line is stronger than the file. False if memory is out. */
 must_check bool conf_global_merge(struct conf_global *g, const struct conf_global *under);
+
+/** Begins the line of an error about that setting: `file:line:col: error: ` where it stands in the file, else
+ * `error: `. */
+void conf_global_blame(const struct conf *c, const struct conf_global *g, enum conf_global_key key,
+                       FILE *out);
 
 void conf_global_free(struct conf_global *g);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "conf/endpoint.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
@@ -77,6 +78,21 @@ static bool set_path(struct span path, struct conf_endpoint *out, struct why *wh
     return true;
 }
 
+/* An IPv6 address without brackets; it may have a scope (fe80::1%eth0). */
+static bool is_ipv6(struct span s)
+{
+    const char *scope = s.len == 0 ? NULL : memchr(s.ptr, '%', s.len);
+    size_t len = scope == NULL ? s.len : (size_t)(scope - s.ptr);
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr ignored;
+
+    if (len >= sizeof(text))
+        return false;
+    memcpy(text, s.ptr, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET6, text, &ignored) == 1;
+}
+
 static bool set_host(struct span host, struct conf_endpoint *out, struct why *why)
 {
     char shown[SHOWN];
@@ -88,6 +104,8 @@ static bool set_host(struct span host, struct conf_endpoint *out, struct why *wh
         host = span_of(host.ptr + 1, host.len - 2);
     if (host.len == 0)
         return why_not(why, "the host is missing");
+    if (memchr(host.ptr, ':', host.len) != NULL && !is_ipv6(host))
+        return why_not(why, "'%s' is not an IPv6 address", why_show(host, shown));
     if (!is_plain(host))
         return why_not(why, "host '%s' has a space or a control character", why_show(host, shown));
     out->host = copy(host);
@@ -212,6 +230,19 @@ static bool set_name(struct span name, struct conf_server *out, struct why *why)
     return out->name != NULL || why_not(why, "out of memory");
 }
 
+/* Is there but a host? "::1:6379" may be one, but where it can be read as host and port it is. */
+static bool has_port(struct span at)
+{
+    struct span host = at;
+    struct span port;
+
+    if (!cut_last(&host, ':', &port))
+        return false;
+    if (at.ptr[0] == '[')
+        return at.ptr[at.len - 1] != ']';
+    return memchr(host.ptr, ':', host.len) == NULL || is_ipv6(host) || !is_ipv6(at);
+}
+
 static bool server_parse(struct span text, struct conf_server *out, struct why *why)
 {
     char shown[SHOWN];
@@ -222,7 +253,7 @@ static bool server_parse(struct span text, struct conf_server *out, struct why *
 
     if (!cut_last(&at, ':', &weight))
         return why_not(why, "'%s' is not a server: %s", why_show(text, shown), SERVER_FORM);
-    if (at.len > 0 && at.ptr[0] != '/' && memchr(at.ptr, ':', at.len) == NULL)
+    if (at.len > 0 && at.ptr[0] != '/' && !has_port(at))
         return why_not(why, "'%s:%.*s' has no weight: write '%s:%.*s:1', that is host:port:weight",
                        why_show(at, shown), (int)(weight.len < 16 ? weight.len : 16), weight.ptr,
                        shown, (int)(weight.len < 16 ? weight.len : 16), weight.ptr);

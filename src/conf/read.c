@@ -19,13 +19,19 @@ struct reader {
     struct names listens;
 };
 
+/* What became of a key. */
+struct given {
+    struct place at; /* where its value stands; line 0: not given */
+    bool bad;
+};
+
 /* One mapping of keys on its way into `object`. */
 struct section {
     struct report *report;
     const struct key_table *table;
     void *object;
     struct place at;     /* of its name */
-    struct place *given; /* for each key of the table where its value stands; line 0: not given */
+    struct given *given; /* for each key of the table */
     struct node servers; /* of a pool */
     struct node merged;  /* the mapping that `<<` names */
 };
@@ -35,25 +41,35 @@ static void out_of_memory(struct report *report)
     report_add(report, (struct place){0}, "out of memory");
 }
 
-static void read_value(struct section *s, const struct key *key, struct node value)
+static bool read_scalar(struct section *s, const struct key *key, struct node value)
 {
     struct why why = {.text = ""};
 
-    if (key->type == KEY_SERVERS) {
-        s->servers = value;
-        return;
-    }
-    if (key->type == KEY_COMMANDS) {
-        commands_read(value, &((struct conf_pool *)s->object)->commands, s->report);
-        return;
-    }
-    if (value.kind != NODE_SCALAR) {
-        report_add(s->report, value.at, "'%s' takes one value (put text with brackets in quotes)",
-                   key->name);
-        return;
-    }
-    if (!key_set(key, value.text, s->object, &why))
-        report_add(s->report, value.at, "%s", why.text);
+    if (value.kind != NODE_SCALAR)
+        why_not(&why, "'%s' takes one value (put text with brackets in quotes)", key->name);
+    else if (key_set(key, value.text, s->object, &why))
+        return true;
+    report_add(s->report, value.at, "%s", why.text);
+    return false;
+}
+
+static bool read_commands(struct section *s, struct node value)
+{
+    struct conf_commands *commands = &((struct conf_pool *)s->object)->commands;
+
+    commands_read(value, commands, s->report);
+    return commands->verdicts != NULL;
+}
+
+/* False if nothing could be made of it. */
+static bool read_value(struct section *s, const struct key *key, struct node value)
+{
+    if (key->type == KEY_COMMANDS)
+        return read_commands(s, value);
+    if (key->type != KEY_SERVERS)
+        return read_scalar(s, key, value);
+    s->servers = value;
+    return true;
 }
 
 static void read_pair(struct section *s, struct node name, struct node value)
@@ -73,10 +89,10 @@ static void read_pair(struct section *s, struct node name, struct node value)
     }
     index = (size_t)(key - s->table->keys);
     /* The first one wins: a second one is an error elsewhere, and what is merged is weaker. */
-    if (s->given[index].line != 0)
+    if (s->given[index].at.line != 0)
         return;
-    s->given[index] = value.at;
-    read_value(s, key, value);
+    s->given[index].at = value.at;
+    s->given[index].bad = !read_value(s, key, value);
 }
 
 static void read_mapping(struct section *s, struct node map)
@@ -166,13 +182,29 @@ static void check_weights(struct section *s, const struct conf_pool *pool)
                    (long long)UINT32_MAX);
 }
 
+static const struct given *given(const struct section *s, const char *name)
+{
+    return &s->given[key_find(s->table, span_str(name)) - s->table->keys];
+}
+
+static void check_min_live(struct section *s, const struct conf_pool *pool, uint32_t servers)
+{
+    char shown[SHOWN];
+
+    if (!pool->min_live.percent && pool->min_live.number > servers)
+        report_add(s->report, given(s, "min_live")->at,
+                   "'min_live' is %lld, but pool '%s' has %u server%s",
+                   (long long)pool->min_live.number, why_show(span_str(pool->name), shown), servers,
+                   servers == 1 ? "" : "s");
+}
+
 static void read_servers(struct section *s)
 {
     struct names names = {0};
     struct node item;
     void *iter = NULL;
     uint32_t room = 0;
-    bool any = false;
+    uint32_t items = 0;
 
     if (s->servers.kind != NODE_SEQUENCE) {
         report_add(s->report, s->servers.at,
@@ -181,18 +213,24 @@ static void read_servers(struct section *s)
     }
     while (node_next_item(s->servers, &iter, &item)) {
         read_server(s, item, &names, &room);
-        any = true;
+        items++;
     }
-    if (!any)
+    if (items == 0)
         report_add(s->report, s->servers.at, "'servers' has no servers");
+    else
+        check_min_live(s, s->object, items);
     names_check(&names, "server name", s->report);
     names_free(&names);
     check_weights(s, s->object);
 }
 
-static struct place given(const struct section *s, const char *name)
+/* Of a key that needs `redis: true`. */
+static void check_redis(struct section *s, const char *name)
 {
-    return s->given[key_find(s->table, span_str(name)) - s->table->keys];
+    const struct given *key = given(s, name);
+
+    if (key->at.line != 0 && !key->bad)
+        report_add(s->report, key->at, "'%s' is only for pools with 'redis: true'", name);
 }
 
 static void check_pool(struct section *s, const struct conf_pool *pool)
@@ -200,15 +238,13 @@ static void check_pool(struct section *s, const struct conf_pool *pool)
     char shown[SHOWN];
 
     for (size_t i = 0; i < s->table->count; i++)
-        if (s->table->keys[i].value == key_required && s->given[i].line == 0)
+        if (s->table->keys[i].value == key_required && s->given[i].at.line == 0)
             report_add(s->report, s->at, "pool '%s' has no '%s'",
                        why_show(span_str(pool->name), shown), s->table->keys[i].name);
-    if (pool->redis_auth != NULL && !pool->redis)
-        report_add(s->report, given(s, "redis_auth"),
-                   "'redis_auth' is only for pools with 'redis: true'");
-    if (pool->commands.verdicts != NULL && !pool->redis)
-        report_add(s->report, given(s, "commands"),
-                   "'commands' is only for pools with 'redis: true'");
+    if (pool->redis || given(s, "redis")->bad)
+        return;
+    check_redis(s, "redis_auth");
+    check_redis(s, "commands");
 }
 
 static struct conf_pool *pool_add(struct conf *c, struct node name)
@@ -256,8 +292,8 @@ static bool is_pool_name(struct node name, struct report *report)
 
 static void read_pool(struct reader *r, struct node name, struct node value)
 {
-    struct place places[POOL_KEYS] = {{0}};
-    struct section s = {.report = r->report, .table = &pool_keys, .at = name.at, .given = places};
+    struct given keys[POOL_KEYS] = {{{0}, false}};
+    struct section s = {.report = r->report, .table = &pool_keys, .at = name.at, .given = keys};
     struct conf_pool *pool;
     char shown[SHOWN];
 
@@ -274,27 +310,28 @@ static void read_pool(struct reader *r, struct node name, struct node value)
     }
     s.object = pool;
     read_section(&s, value);
-    if (given(&s, "servers").line != 0)
+    if (given(&s, "servers")->at.line != 0)
         read_servers(&s);
     check_pool(&s, pool);
     if (pool->listen.text != NULL &&
-        !names_add(&r->listens, span_str(pool->listen.text), given(&s, "listen")))
+        !names_add(&r->listens, span_str(pool->listen.text), given(&s, "listen")->at))
         out_of_memory(r->report);
 }
 
 static void read_global(struct reader *r, struct node name, struct node value)
 {
-    struct place places[GLOBAL_KEYS] = {{0}};
-    struct section s = {.report = r->report,
-                        .table = &global_keys,
-                        .object = &r->conf->global,
-                        .at = name.at,
-                        .given = places};
+    struct given keys[GLOBAL_KEYS] = {{{0}, false}};
+    struct conf_global *g = &r->conf->global;
+    struct section s = {
+        .report = r->report, .table = &global_keys, .object = g, .at = name.at, .given = keys};
 
     read_section(&s, value);
-    for (uint32_t i = 0; i < GLOBAL_KEYS; i++)
-        if (places[i].line != 0)
-            r->conf->global.given |= 1u << i;
+    for (uint32_t i = 0; i < GLOBAL_KEYS; i++) {
+        if (keys[i].at.line == 0)
+            continue;
+        g->given |= 1u << i;
+        g->at[i] = keys[i].at;
+    }
 }
 
 /* `global` holds the settings of the process, but a pool of twemproxy's may have this name too: it

@@ -8,11 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/** A place in a file, from 1; line 0: no place. */
-struct place {
-    int line;
-    int column;
-};
+#include "conf/place.h"
 
 struct report_error {
     struct place at;

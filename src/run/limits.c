@@ -73,13 +73,16 @@ void limits_make_room(uint64_t clients)
         close(fd);
 }
 
-bool limits_memory(uint64_t limit, unsigned workers, FILE *errors)
+bool limits_memory(const struct conf *conf, const struct conf_global *set, unsigned workers,
+                   FILE *errors)
 {
+    uint64_t limit = (uint64_t)set->memory_limit;
     uint64_t least = (uint64_t)WORKER_MEMORY * workers;
     if (limit == 0 || limit >= least)
         return true;
+    conf_global_blame(conf, set, GLOBAL_memory_limit, errors);
     fprintf(errors,
-            "error: memory_limit is %" PRIu64 " bytes, but %u worker(s) need at least %" PRIu64
+            "memory_limit is %" PRIu64 " bytes, but %u worker(s) need at least %" PRIu64
             " (16m each)\n",
             limit, workers, least);
     return false;

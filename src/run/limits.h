@@ -19,7 +19,8 @@ must_check bool limits_clients(const struct conf *conf, unsigned workers, uint64
 
 /** Is the memory limit one with which the workers can do their work? If not: the reason is written to
  * `errors`. 0 is no limit. */
-must_check bool limits_memory(uint64_t limit, unsigned workers, FILE *errors);
+must_check bool limits_memory(const struct conf *conf, const struct conf_global *set,
+                              unsigned workers, FILE *errors);
 
 /** Makes room in the kernel's table of open files for `clients` more, up to 65,536 (half a MiB).
  * Otherwise the table grows by doubling, and the kernel lets a process with threads wait some 10 ms

@@ -67,9 +67,9 @@ static unsigned workers_of(const struct conf_global *set)
     return set->workers > 0 ? (unsigned)set->workers : processors_allowed("");
 }
 
-bool run_has_memory(const struct conf_global *set)
+bool run_has_memory(const struct conf *conf, const struct conf_global *set)
 {
-    return limits_memory((uint64_t)set->memory_limit, workers_of(set), stderr);
+    return limits_memory(conf, set, workers_of(set), stderr);
 }
 
 static bool choose_loop(struct process *p)
@@ -145,10 +145,9 @@ static bool open_log(struct process *p)
 
 static bool limit_memory(struct process *p)
 {
-    uint64_t limit = (uint64_t)p->set->memory_limit;
-    p->memory.limit = (size_t)limit;
+    p->memory.limit = (size_t)p->set->memory_limit;
     p->memory.threads = p->worker_count;
-    return limits_memory(limit, p->worker_count, stderr);
+    return limits_memory(p->conf, p->set, p->worker_count, stderr);
 }
 
 /* Everything that can fail for a reason that the user must be told on the terminal. */

@@ -16,6 +16,6 @@
 must_check int run(const struct conf *conf, const struct conf_global *set, const char *program);
 
 /** Does the memory limit of these settings suffice for their workers? If not, stderr is told. */
-must_check bool run_has_memory(const struct conf_global *set);
+must_check bool run_has_memory(const struct conf *conf, const struct conf_global *set);
 
 #endif

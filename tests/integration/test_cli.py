@@ -198,7 +198,8 @@ def test_test_conf_knows_the_least_memory(config, tmp_path):
     path.write_text("global: {memory_limit: 31m, workers: 2}\n" + config.read_text())
     done = call("-t", "-c", path)
     assert done.returncode == 1
-    assert "memory_limit is 32505856 bytes, but 2 worker(s) need at least 33554432" in done.stderr
+    assert done.stderr.startswith(f"{path}:1:24: error: memory_limit is 32505856 bytes, but 2 worker(s) need at "
+                                  "least 33554432 (16m each)\n")
     assert done.stderr.endswith(f"configuration file '{path}' can't be started with\n")
     assert call("-t", "-c", path, "--workers=1").returncode == 0
 

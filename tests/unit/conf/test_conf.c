@@ -384,6 +384,9 @@ static const struct {
     {POOL("  min_live: 101%\n"), "f:3:13: error: '101%' is no number for 'min_live'"},
     {POOL("  min_live: '%'\n"), "f:3:13: error: '%' is no number for 'min_live'"},
     {POOL("  min_live: -1\n"), "f:3:13: error: '-1' is no number for 'min_live'"},
+    {POOL("  min_live: 2\n"), "f:3:13: error: 'min_live' is 2, but pool 'p' has 1 server\n"},
+    {"p:\n  servers: [a:1:1, b:1:1]\n  min_live: 3\n  listen: a:1\n",
+     "f:3:13: error: 'min_live' is 3, but pool 'p' has 2 servers\n"},
     {POOL("  on_eject: fial\n"), "f:3:13: error: 'fial' is not a value of 'on_eject' (did you mean "
                                  "'fail'? allowed: rehash, fail)\n"},
     {POOL("  hash_tag: '{'\n"), "f:3:13: error: '{' is not a hash tag (allowed: two characters, "
@@ -398,6 +401,10 @@ static const struct {
      "f:3:15: error: 'redis_auth' is only for pools with 'redis: true'\n"},
     {POOL("  redis: false\n  redis_auth: x\n"),
      "f:4:15: error: 'redis_auth' is only for pools with 'redis: true'\n"},
+    {POOL("  redis: maybe\n  redis_auth: x\n  commands: {deny: [get]}\n"),
+     "f:3:10: error: 'maybe' is not true or false (allowed: true, false)\n"},
+    {POOL("  redis: true\n  commands: {deny: [get], deny: [set]}\n"),
+     "f:4:27: error: key 'deny' stands twice (first in line 4)\n"},
     /* listen */
     {LISTEN("127.0.0.1"), "f:2:11: error: '127.0.0.1' has no port: write host:port, "},
     {LISTEN("127.0.0.1:0"), "f:2:11: error: '0' is not a port (allowed: 1 to 65535)\n"},
@@ -418,6 +425,9 @@ static const struct {
     /* servers */
     {SERVER("127.0.0.1:6379"), "f:4:6: error: '127.0.0.1:6379' has no weight: write "
                                "'127.0.0.1:6379:1', that is host:port:weight\n"},
+    {SERVER("'[::1]:6379'"), "f:4:6: error: '[::1]:6379' has no weight: write '[::1]:6379:1', "},
+    {SERVER("'::1:6379'"), "f:4:6: error: '::1:6379' has no weight: write '::1:6379:1', "},
+    {SERVER("'a:b:1:1'"), "f:4:6: error: 'a:b' is not an IPv6 address\n"},
     {SERVER("127.0.0.1"), "f:4:6: error: '127.0.0.1' is not a server: write host:port:weight or "},
     {SERVER("h:1:0"), "f:4:6: error: '0' is not a weight (allowed: 1 to 2147483647): write "},
     {SERVER("h:1:x"), "f:4:6: error: 'x' is not a weight"},
