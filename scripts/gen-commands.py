@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes src/redis_commands.def, src/redis_slots.def, src/redis_categories.def and docs/commands.md from data/commands.json and src/redis_overrides.def.
+"""Writes src/redis_commands.def, src/redis_slots.def, src/redis_categories.def and docs/commands.md from data/commands.json, src/redis_overrides.def and
+src/redis_differences.def.
 
 commands.json holds what the servers say of their own commands: arity, flags, where the keys lie. What the proxy makes
 of each of them (its class) is decided here, by rule; what no rule can know stands in redis_overrides.def, whose rows
@@ -218,6 +219,22 @@ def how(kind, keys, classes):
     return classes[kind][1]
 
 
+DIFFERENCE_ROW = re.compile(r'^DIFFERENCE\("([^"]+)", (ALWAYS|SEVERAL), "(.*)"\)$')
+
+
+def read_differences(names):
+    """Command: in what its reply differs from that of one server."""
+    texts = {}
+    for line in (SRC / "redis_differences.def").read_text().splitlines():
+        if not line.startswith("DIFFERENCE"):
+            continue
+        match = DIFFERENCE_ROW.match(line)
+        if not match or match.group(1) not in names or match.group(1) in texts:
+            sys.exit("redis_differences.def: not a row, or not of a command, or its second: " + line)
+        texts[match.group(1)] = ("before several servers: " if match.group(2) == "SEVERAL" else "") + match.group(3)
+    return texts
+
+
 def document(rows):
     """docs/commands.md: for every row what becomes of it."""
     classes = read_classes()
@@ -226,12 +243,13 @@ def document(rows):
     head, rest = page.split(begin)
     tail = rest.split(end)[1]
     matches = sorted((ROW.match(r) for r in rows), key=lambda m: m.group(2))
-    lines = ["| command | what becomes of it | how |", "|---|---|---|"]
+    differences = read_differences([m.group(2) for m in matches])
+    lines = ["| command | what becomes of it | how | in what it differs from one server |", "|---|---|---|---|"]
     for m in matches:
         kind = m.group(4)
         if kind != "CONTAINER":
-            lines.append("| `%s` | %s | %s |" % (m.group(2).upper().replace("|", " "), WAYS[classes[kind][0]],
-                                               how(kind, m.group(6), classes)))
+            lines.append("| `%s` | %s | %s | %s |" % (m.group(2).upper().replace("|", " "), WAYS[classes[kind][0]],
+                                                      how(kind, m.group(6), classes), differences.get(m.group(2), "")))
     return head + begin + "\n".join(lines) + "\n" + end + tail
 
 

@@ -570,13 +570,14 @@ class Raw:
         return self._take(len(self.buffer))
 
     def recv_reply(self):
-        """The bytes of one whole RESP2 reply, nested ones too."""
+        """The bytes of one whole reply of RESP2 or RESP3, nested ones too."""
         line = self.recv_until(b"\r\n")
         kind, count = line[:1], line[1:-2]
-        if kind == b"$" and int(count) >= 0:
+        if kind in b"$=!" and int(count) >= 0:
             return line + self.recv_exact(int(count) + 2)
-        if kind == b"*" and int(count) > 0:
-            return line + b"".join(self.recv_reply() for _ in range(int(count)))
+        if kind in b"*%~>" and int(count) > 0:
+            return line + b"".join(self.recv_reply()
+                                   for _ in range(int(count) * (2 if kind == b"%" else 1)))
         return line
 
     def closed(self, timeout=2.0):

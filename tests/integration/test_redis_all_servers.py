@@ -173,6 +173,12 @@ def test_ids_and_addresses_are_the_clients_own(pool):
     two.close()
 
 
+def test_what_would_need_a_connection_of_its_own(pool):
+    for request in ("CLIENT REPLY OFF", "CLIENT REPLY SKIP", "CLIENT TRACKING ON", "CLIENT NO-TOUCH ON"):
+        assert pool.ask(*request.split()).startswith(b"-ERR this is not supported by this proxy"), request
+    assert pool.ask("CLIENT", "REPLY", "ON") == b"+OK\r\n"
+
+
 def test_name_and_reset(pool):
     assert pool.ask("HELLO", 2, "SETNAME", "me").startswith(b"*14\r\n")
     assert pool.ask("CLIENT", "GETNAME") == b"$2\r\nme\r\n"

@@ -79,6 +79,54 @@ static void show_client(struct question *q)
     buf_free(&text);
 }
 
+/* What a server calls the kinds of clients; `shown` is the kind of all of ours. */
+static bool list_kind(struct question *q, bool *shown)
+{
+    static const struct span others[] = {
+        {"pubsub", 6}, {"master", 6}, {"primary", 7}, {"replica", 7}, {"slave", 5}};
+    struct span kind = question_word(q, 3);
+    *shown = question_is(q, 3, SPAN("normal"));
+    bool known = *shown;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        known = known || question_is(q, 3, others[i]);
+    if (!known)
+        write_text(q->w, "-ERR Unknown client type '%.*s'\r\n",
+                   (int)(kind.len < 128 && identity_valid(kind) ? kind.len : 0), kind.ptr);
+    return known;
+}
+
+static bool list_ids(struct question *q, bool *shown)
+{
+    *shown = false;
+    for (uint32_t i = 3; i < q->v->args->count; i++) {
+        int64_t id;
+        if (!number_read(question_word(q, i), &id)) {
+            write_raw(q->w, SPAN("-ERR Invalid client ID\r\n"));
+            return false;
+        }
+        *shown = *shown || (uint64_t)id == q->facts->client_id;
+    }
+    return true;
+}
+
+/* CLIENT LIST shows the client that asks, if it is among those that are asked for. */
+static void list_clients(struct question *q)
+{
+    uint32_t count = q->v->args->count;
+    bool shown = true;
+    bool good = count == 2;
+    if (count == 4 && question_is(q, 2, SPAN("type")))
+        good = list_kind(q, &shown);
+    else if (count > 3 && question_is(q, 2, SPAN("id")))
+        good = list_ids(q, &shown);
+    else if (!good)
+        write_raw(q->w, SPAN("-ERR syntax error\r\n"));
+    if (good && shown)
+        show_client(q);
+    else if (good)
+        write_verbatim(q->w, SPAN(""));
+}
+
 /* What is ON or OFF: `same` is what it is anyway, and `other` can't be had. */
 static void only(struct question *q, struct span same, struct span other, struct span third)
 {
@@ -152,8 +200,10 @@ void tell_client(struct question *q, enum command_class class)
         set_info(q);
         break;
     case CLASS_CLIENT_INFO:
-    case CLASS_CLIENT_LIST:
         show_client(q);
+        break;
+    case CLASS_CLIENT_LIST:
+        list_clients(q);
         break;
     case CLASS_CLIENT_NO_EVICT:
         no_evict(q);

@@ -121,6 +121,14 @@ static void test_identity(void **state)
     expect_within(&t, "CLIENT LIST\n",
                   " cmd=client|list user=default redir=-1 resp=2 "
                   "lib-name=lib lib-ver=1.2\n\r\n");
+    expect_within(&t, "CLIENT LIST TYPE Normal\n", " name=long-name ");
+    expect_within(&t, "CLIENT LIST ID 1 7\n", " name=long-name ");
+    expect(&t, "CLIENT LIST TYPE pubsub\n", "$0\r\n\r\n");
+    expect(&t, "CLIENT LIST ID 1 -7\n", "$0\r\n\r\n");
+    expect(&t, "CLIENT LIST TYPE what\n", "-ERR Unknown client type 'what'\r\n");
+    expect(&t, "CLIENT LIST ID 7 x\n", "-ERR Invalid client ID\r\n");
+    expect(&t, "CLIENT LIST ID\n", "-ERR syntax error\r\n");
+    expect(&t, "CLIENT LIST TYPE normal x\n", "-ERR syntax error\r\n");
     expect_within(&t, "CLIENT INFO\n", " db=3 ");
     expect(&t, "CLIENT SETINFO what x\n", "-ERR Unrecognized option 'what'\r\n");
     expect(&t, "CLIENT SETINFO lib-name \"a b\"\n",
