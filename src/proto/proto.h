@@ -321,6 +321,10 @@ struct proto {
     uint32_t (*handshake)(const struct proto_login *login, struct buf *out, uint8_t *expect);
     /** Was reply number `i` of the handshake (its first bytes, cut to a bound) a success? */
     bool (*handshake_ok)(uint32_t i, struct span reply);
+    /** Writes the error line that tells a client of such a reply (its first bytes, cut to a bound), an error of the
+     * server's, into `line`, which has room for reply.len + 3 bytes. Returns its bytes; 0 if it can't be told. NULL if
+     * there is no handshake. */
+    size_t (*refusal)(struct span reply, char *line);
 
     /** Appends a request that asks a server whether it is alive, and what its reply is to be read as. False if memory
      * is out. */

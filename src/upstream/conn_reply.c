@@ -23,16 +23,17 @@ bool conn_say_handshake(struct server_conn *sc)
  * client brought this is the client's matter, and says nothing of the server's health. */
 static void refused(struct server_conn *sc, bool whole)
 {
-    size_t line = strcspn(sc->handshake_text, "\r\n");
-    if (whole && sc->parser.error && sc->profile != up_of(sc)->plain) {
-        char reply[HANDSHAKE_KEEP + 2];
-        memcpy(reply, sc->handshake_text, line);
-        memcpy(reply + line, "\r\n", 2);
-        conn_end_refused(sc, span_of(reply, line + 2));
+    struct span text = {sc->handshake_text, sc->handshake_len};
+    char line[HANDSHAKE_KEEP + 3];
+    size_t len = whole && sc->parser.error ? pool_of(sc)->proto->refusal(text, line) : 0;
+    if (len > 0 && sc->profile != up_of(sc)->plain) {
+        conn_end_refused(sc, span_of(line, len));
         return;
     }
+    const char *shown = len > 0 ? line : sc->handshake_text;
     char what[HANDSHAKE_KEEP + 32];
-    snprintf(what, sizeof(what), "refused the connection: %.*s", (int)line, sc->handshake_text);
+    snprintf(what, sizeof(what), "refused the connection: %.*s", (int)strcspn(shown, "\r\n"),
+             shown);
     conn_end_protocol(sc, what);
 }
 

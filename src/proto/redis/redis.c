@@ -96,6 +96,26 @@ static bool handshake_ok(uint32_t i, struct span reply)
     return told || (reply.len >= 3 && memcmp(reply.ptr, "+OK", 3) == 0);
 }
 
+/* An error may come as a string with a length, whose header must not stand alone. */
+static size_t refusal(struct span reply, char *line)
+{
+    size_t len = 0;
+    const char *text = reply.ptr + 1;
+    const char *end = reply.ptr + reply.len;
+    if (reply.len > 0 && reply.ptr[0] == '!')
+        text = memchr(reply.ptr, '\n', reply.len);
+    else if (reply.len == 0 || reply.ptr[0] != '-')
+        return 0;
+    if (text == NULL)
+        return 0;
+    text += reply.ptr[0] == '!';
+    line[len++] = '-';
+    while (text < end && *text != '\r' && *text != '\n')
+        line[len++] = *text++;
+    memcpy(line + len, "\r\n", 2);
+    return len + 2;
+}
+
 static bool probe(struct buf *out, uint8_t *expect)
 {
     *expect = 0;
@@ -135,6 +155,7 @@ const struct proto proto_redis = {
     .error_cross = error_cross,
     .handshake = handshake,
     .handshake_ok = handshake_ok,
+    .refusal = refusal,
     .probe = probe,
     .alive = alive,
 };
