@@ -198,6 +198,7 @@ static void send_own(struct client *c, const struct request_view *v, struct span
     r->part.on = &events;
     r->part.expect = v->expect;
     r->part.skip = skip;
+    r->part.brackets = v->verb == SESSION_EXEC ? PART_OPENS : PART_PLAIN;
     r->part.grace = grace;
     s->verb = v->verb;
     if (upstream_send(up, s->own->server, &c->lane, &r->part, wire))
@@ -326,7 +327,7 @@ static enum request_fate send_shared(struct client *c, const struct request_view
     r->part.on = &request_events;
     r->part.expect = v->expect;
     r->part.skip = s->queued + 1;
-    r->part.brackets = true;
+    r->part.brackets = PART_OPENS;
     bool sent = buf_append(&s->queue, words_of(c)->end);
     if (!sent)
         snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");

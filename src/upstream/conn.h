@@ -55,6 +55,9 @@ struct server_conn {
     uint32_t first_bytes; /* of the first request, if it was answered by that error */
     char handshake_text[HANDSHAKE_KEEP]; /* later: the error that answered the first request */
 
+    char head[16]; /* how the reply begins that ends a transaction */
+    uint8_t head_len;
+
     bool apart;        /* of the proxy's own: conn_slot.apart */
     bool connected;    /* counted as an open connection */
     bool looking;      /* a look-up is under way */

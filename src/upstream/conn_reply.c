@@ -87,7 +87,8 @@ static size_t unasked(struct server_conn *sc, struct span in, const char *what)
 }
 
 /* Keeps the error that answered the first request, in case the server closes the connection next. */
-static void note_first_error(struct server_conn *sc, const struct part *p, struct span line)
+slow_path static void note_first_error(struct server_conn *sc, const struct part *p,
+                                       struct span line)
 {
     size_t len = 0;
     while (len < line.len && len < HANDSHAKE_KEEP - 1 && line.ptr[len] >= ' ' &&
@@ -99,24 +100,64 @@ static void note_first_error(struct server_conn *sc, const struct part *p, struc
     sc->first_bytes = p->bytes;
 }
 
-/* Has an error left a transaction open on the connection? Not one that begins with the word of those that
- * abort it. */
-static bool left_open(const struct server_conn *sc, const struct part *p, struct span piece)
+/* Has the reply to a transaction, of which this is a piece, left it open on the connection? Not an error
+ * that begins with the word of those that abort it. The word may come in pieces. */
+slow_path static bool left_open(struct server_conn *sc, struct span piece, bool last)
 {
-    if (!p->brackets || !sc->parser.error)
-        return false;
     struct span aborted = pool_of(sc)->proto->transaction->aborted;
     size_t word = strcspn(aborted.ptr, " ");
-    return piece.len < word || memcmp(piece.ptr, aborted.ptr, word) != 0;
+    size_t room = sizeof(sc->head) - sc->head_len;
+    size_t keep = piece.len < room ? piece.len : room;
+    memcpy(sc->head + sc->head_len, piece.ptr, keep);
+    sc->head_len = (uint8_t)(sc->head_len + keep);
+    if (!last)
+        return false;
+    bool ended =
+        !sc->parser.error || (sc->head_len >= word && memcmp(sc->head, aborted.ptr, word) == 0);
+    sc->head_len = 0;
+    return !ended;
 }
 
-/* What comes next would become a part of it. It says nothing of the server's health. */
-static void end_open(struct server_conn *sc)
+/* What comes next would become a part of it; or what was to be in it is done as if it stood alone, and may
+ * keep all others waiting. It says nothing of the server's health. */
+slow_path static void end_unbracketed(struct server_conn *sc, const char *what)
 {
     char reason[REASON_TEXT];
-    snprintf(reason, sizeof(reason), "Invalid argument (server '%s' left a transaction open)",
-             server_name(sc));
-    conn_end(sc, END_STOP, reason);
+    snprintf(reason, sizeof(reason), "Invalid argument (server '%s' %s)", server_name(sc), what);
+    if (sc->state == SERVER_CONN_READY)
+        conn_end_rescuing(sc, END_STOP, reason);
+    else
+        conn_end(sc, END_STOP, reason);
+}
+
+/* The reply of the part at the head is whole with this piece. */
+static inline void end_reply(struct server_conn *sc, struct part *p, struct span piece)
+{
+    bool error = sc->parser.error;
+    pool_of(sc)->proto->reply_reset(&sc->parser);
+    if (error && p->start == 0)
+        note_first_error(sc, p, piece);
+    conn_fifo_remove(sc, p);
+    stat_add(&sc->server->stats->responses, 1);
+    p->on->reply(p, piece, true, error);
+}
+
+/* A piece of a reply before the one that the part is sent for. It is dropped, unless it says that a
+ * transaction does not begin: then it is the reply, since others may never come. */
+slow_path static void skip_reply(struct server_conn *sc, struct part *p, struct span piece,
+                                 bool last)
+{
+    bool refused = p->brackets == PART_OPENS && sc->parser.error;
+    if (refused && last) {
+        end_reply(sc, p, piece);
+        end_unbracketed(sc, "did not begin a transaction");
+    } else if (refused) {
+        p->on->reply(p, piece, false, false);
+    } else if (last) {
+        p->skip--;
+        p->brackets = p->brackets == PART_OPENS ? PART_OPENED : p->brackets;
+        pool_of(sc)->proto->reply_reset(&sc->parser);
+    }
 }
 
 /* Reads on in the reply of the part at the head. */
@@ -135,28 +176,19 @@ static size_t read_reply(struct server_conn *sc, struct span in)
         return in.len;
     }
     stat_add(&sc->server->stats->response_bytes, used);
+    struct span piece = {in.ptr, used};
     if (p->skip > 0) {
-        if (r == PARSE_DONE) {
-            p->skip--;
-            proto->reply_reset(&sc->parser);
-        }
+        skip_reply(sc, p, piece, r == PARSE_DONE);
         return used;
     }
-    struct span piece = {in.ptr, used};
+    bool open = p->brackets != PART_PLAIN && left_open(sc, piece, r == PARSE_DONE);
     if (r == PARSE_MORE) {
         p->on->reply(p, piece, false, false);
         return used;
     }
-    bool error = sc->parser.error;
-    bool open = left_open(sc, p, piece);
-    proto->reply_reset(&sc->parser);
-    if (error && p->start == 0)
-        note_first_error(sc, p, piece);
-    conn_fifo_remove(sc, p);
-    stat_add(&sc->server->stats->responses, 1);
-    p->on->reply(p, piece, true, error);
+    end_reply(sc, p, piece);
     if (open)
-        end_open(sc);
+        end_unbracketed(sc, "left a transaction open");
     return used;
 }
 

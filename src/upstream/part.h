@@ -34,17 +34,24 @@ struct part_events {
 /** A `grace` for ever. */
 #define PART_PATIENT ((uint64_t)1 << 62)
 
+/** Are its requests a transaction? Then the connection must not go on if it did not begin, or did not end. */
+enum part_brackets {
+    PART_PLAIN, /* no */
+    PART_OPENS, /* yes, and the first reply tells whether it begins: an error is the reply of all */
+    PART_OPENED, /* upstream's: it has begun */
+};
+
 struct part {
     struct list link; /* in the FIFO of its connection */
     const struct part_events *on;
-    uint64_t start; /* where its bytes begin among those of the connection's requests */
-    uint64_t born;  /* when its time began to run: ms of the loop's clock */
-    uint64_t grace; /* ms beyond the pool's timeout that it may take; PART_PATIENT: any time */
-    uint32_t skip;  /* replies to drop before the one that it is sent for */
-    uint32_t bytes; /* of its request */
-    bool brackets;  /* its requests are a transaction: one that did not end must not go on */
-    uint8_t expect; /* for the protocol's parse_reply() */
-    bool drains;    /* upstream's: drains() was called */
+    uint64_t start;   /* where its bytes begin among those of the connection's requests */
+    uint64_t born;    /* when its time began to run: ms of the loop's clock */
+    uint64_t grace;   /* ms beyond the pool's timeout that it may take; PART_PATIENT: any time */
+    uint32_t skip;    /* replies to drop before the one that it is sent for */
+    uint32_t bytes;   /* of its request */
+    uint8_t expect;   /* for the protocol's parse_reply() */
+    uint8_t brackets; /* enum part_brackets */
+    bool drains;      /* upstream's: drains() was called */
     bool moved; /* upstream's: its connection ended before it was sent, and it went to another */
 };
 

@@ -181,6 +181,81 @@ static void test_nobody_looks_at_what_is_taken(void **state)
     assert_int_equal(up->slots[0].privates, 0);
 }
 
+/* The word that tells so may come in pieces. */
+static void test_aborted_in_pieces(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    for (size_t cut = 1; cut < 15; cut++) {
+        struct sim_peer *c = rig_client(r, 0);
+        a()->hold = true;
+        rig_ask(r, c, "MULTI");
+        rig_ask(r, c, "SET k v");
+        rig_ask(r, c, "EXEC");
+        EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
+        struct buf *pending = &fake_conn_now(a())->pending;
+        buf_clear(pending);
+        assert_true(buf_append(pending, SPAN("+OK\r\n-ERR no\r\n-EXECABORT no\r\n")));
+        fake_send(a(), 14 + cut);
+        fake_send_all(a());
+        EXPECT(r, c, "-EXECABORT no\r\n");
+    }
+    assert_int_equal(sim_listener_count(a()->listener), 1);
+}
+
+/* A server does not let the proxy's user begin transactions: what was to be in one was done without it, and so may be
+ * what waits for data. The client hears why, and nobody else is kept waiting. */
+static void refuse_multi(const char *said, const char *told)
+{
+    rig_open(r, REDIS ONE);
+    for (size_t cut = 0; cut < 8; cut++) {
+        struct sim_peer *c = rig_client(r, 0);
+        struct sim_peer *other = rig_client(r, 0);
+        a()->hold = true;
+        rig_ask(r, c, "MULTI");
+        rig_ask(r, c, "BLPOP k 0");
+        rig_ask(r, c, "EXEC");
+        EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
+        rig_ask(r, other, "GET k");
+        struct buf *pending = &fake_conn_now(a())->pending;
+        buf_clear(pending);
+        assert_true(buf_append(pending, span_str(said)));
+        fake_send(a(), cut);
+        fake_send_all(a());
+        EXPECT(r, c, told);
+        EXPECT(r, other, "-ERR Invalid argument (server 'a' did not begin a transaction)\r\n");
+        a()->hold = false;
+        rig_ask(r, other, "GET k");
+        rig_expect_get(r, other, "k");
+    }
+    rig_close(r);
+}
+
+static void test_multi_is_refused(void **state)
+{
+    (void)state;
+    refuse_multi("-NOPERM no 'multi'\r\n", "-NOPERM no 'multi'\r\n");
+    refuse_multi("-NOPERM no 'multi'\r\n-ERR no EXEC\r\n", "-NOPERM no 'multi'\r\n");
+}
+
+/* The same where keys are watched. */
+static void test_multi_is_refused_while_watching(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "WATCH k");
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    a()->hold = true;
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n+OK\r\n+QUEUED\r\n");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), "-NOPERM no\r\n+OK\r\n-ERR no EXEC\r\n");
+    EXPECT(r, c, "-NOPERM no\r\n");
+    assert_null(fake_conn_now(a()));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +266,9 @@ int main(void)
         cmocka_unit_test_teardown(test_transaction_that_stays_open, close_rig),
         cmocka_unit_test_teardown(test_aborted_transaction, close_rig),
         cmocka_unit_test_teardown(test_nobody_looks_at_what_is_taken, close_rig),
+        cmocka_unit_test_teardown(test_aborted_in_pieces, close_rig),
+        cmocka_unit_test(test_multi_is_refused),
+        cmocka_unit_test_teardown(test_multi_is_refused_while_watching, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
