@@ -394,38 +394,43 @@ static bool join_scan(const struct joining *j)
     return ok;
 }
 
-/* A policy: what each reply must begin with (0: anything), and the function. */
+/* A policy: what each reply must be, and the function. */
 struct policy {
-    const char *marks;
+    enum reply_shape shape;
     bool (*join)(const struct joining *j);
 };
 
 static const struct policy policies[] = {
-    [CLASS_MGET] = {"*", join_values},
-    [CLASS_MSET] = {"+", join_first},
-    [CLASS_SUM] = {":", join_sum},
-    [CLASS_STREAMS] = {"*%_", join_concat},
-    [CLASS_TOTAL] = {":", join_total},
-    [CLASS_CONCAT] = {"*~%", join_concat},
-    [CLASS_PAIRS] = {"*", join_pairs},
-    [CLASS_AND] = {"*", join_and},
-    [CLASS_LEAST] = {":", join_least},
-    [CLASS_ALL_OK] = {"", join_first},
-    [CLASS_ONE_OK] = {"", join_first},
-    [CLASS_PICK] = {"$_", join_pick},
-    [CLASS_SCAN] = {"*", join_scan},
-    [CLASS_WAIT] = {":", join_least},
-    [CLASS_WAITAOF] = {"*", join_least_pair},
+    [CLASS_MGET] = {REPLY_ARRAY, join_values},
+    [CLASS_MSET] = {REPLY_STATUS, join_first},
+    [CLASS_SUM] = {REPLY_INTEGER, join_sum},
+    [CLASS_STREAMS] = {REPLY_ELEMENTS, join_concat},
+    [CLASS_TOTAL] = {REPLY_INTEGER, join_total},
+    [CLASS_CONCAT] = {REPLY_ELEMENTS, join_concat},
+    [CLASS_PAIRS] = {REPLY_ARRAY, join_pairs},
+    [CLASS_AND] = {REPLY_ARRAY, join_and},
+    [CLASS_LEAST] = {REPLY_INTEGER, join_least},
+    [CLASS_ALL_OK] = {REPLY_ANY, join_first},
+    [CLASS_ONE_OK] = {REPLY_ANY, join_first},
+    [CLASS_PICK] = {REPLY_STRING, join_pick},
+    [CLASS_SCAN] = {REPLY_ARRAY, join_scan},
+    [CLASS_WAIT] = {REPLY_INTEGER, join_least},
+    [CLASS_WAITAOF] = {REPLY_ARRAY, join_least_pair},
 };
 
+enum reply_shape redis_join_shape(uint8_t join)
+{
+    return policies[join].shape;
+}
+
 /* The first part whose reply is of another kind than its request has, even when another part
- * failed: its server is out of step. UINT32_MAX if there is none. */
+ * failed. UINT32_MAX if there is none. */
 static uint32_t odd_part(const struct policy *p, const struct part_reply *parts, uint32_t count)
 {
-    for (uint32_t i = 0; i < count && p->marks[0] != '\0'; i++) {
+    for (uint32_t i = 0; i < count && p->shape != REPLY_ANY; i++) {
         bool replied = !parts[i].failed && !parts[i].error;
-        if (replied && (parts[i].bytes.len == 0 || parts[i].bytes.ptr[0] == '\0' ||
-                        strchr(p->marks, parts[i].bytes.ptr[0]) == NULL))
+        if (replied &&
+            (parts[i].bytes.len == 0 || !redis_reply_is(p->shape, parts[i].bytes.ptr[0])))
             return i;
     }
     return UINT32_MAX;

@@ -6,10 +6,14 @@
 #define PROTO_REDIS_JOIN_H
 
 #include "proto/proto.h"
+#include "proto/redis/reply.h"
 
 /** join of proto_redis. Nothing is appended when it fails. */
 bool redis_join(uint8_t join, const struct part_reply *parts, uint32_t part_count,
                 const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
                 struct chain *out, uint32_t *bad);
+
+/** What every reply must be that is joined so, unless it is an error. */
+enum reply_shape redis_join_shape(uint8_t join);
 
 #endif

@@ -14,10 +14,10 @@
 #include "proto/redis/tell.h"
 #include "proto/redis/transaction.h"
 
-/* Every part speaks as the whole does. */
+/* Every part speaks as the whole does, and must be of a shape that can be joined. */
 static uint8_t part_expect(const struct request_view *v)
 {
-    return v->expect;
+    return reply_of_shape(v->expect, redis_join_shape(v->join));
 }
 
 static bool put(struct buf *out, struct span s)

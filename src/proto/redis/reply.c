@@ -111,7 +111,7 @@ static enum step take_type(struct reply_parser *p, uint8_t expect, char c)
     else if (c == ':' || c == '$' || c == '*')
         p->state = IN_NUMBER;
     else
-        return expect == REPLY_RESP3 ? take_type3(p, c) : STEP_BAD;
+        return (expect & REPLY_RESP3) != 0 ? take_type3(p, c) : STEP_BAD;
     return STEP_ON;
 }
 
@@ -323,10 +323,32 @@ static enum parse done(struct reply_parser *p, size_t *used, size_t n)
     return PARSE_DONE;
 }
 
+bool redis_reply_is(enum reply_shape shape, char c)
+{
+    static const char *const marks[] = {
+        [REPLY_ANY] = "",      [REPLY_STATUS] = "+", [REPLY_INTEGER] = ":",
+        [REPLY_STRING] = "$_", [REPLY_ARRAY] = "*",  [REPLY_ELEMENTS] = "*~%_"};
+    return c != '\0' && strchr(marks[shape], c) != NULL;
+}
+
+/* Does what comes first in the reply say that it is of another shape than `expect` has? An error can always come, and
+ * so can what stands behind an attribute. */
+slow_path static bool is_odd(const struct reply_parser *p, uint8_t expect, struct span in)
+{
+    if (in.len == 0 || p->state != AT_TYPE || p->depth > 0)
+        return false;
+    char c = in.ptr[0];
+    must(expect >> 1 <= REPLY_ELEMENTS);
+    return c != '-' && c != '!' && c != '|' && !redis_reply_is(expect >> 1, c);
+}
+
 enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used)
 {
     const char *at = in.ptr;
     const char *end = in.ptr + in.len;
+    *used = 0;
+    if (expect > REPLY_RESP3 && is_odd(p, expect, in))
+        return PARSE_BAD;
     while (at < end) {
         size_t quick = p->state == AT_TYPE ? quick_element(span_of(at, (size_t)(end - at))) : 0;
         at += quick;

@@ -12,9 +12,28 @@
  * takes its place). Deeper ones are no reply. */
 enum { REPLY_DEPTH = 1 << 20 };
 
-/** What a connection speaks: the `expect` of parse_reply. A push of RESP3 is no reply to anything, and an
- * attribute is a part of the element behind it. */
+/** What a connection speaks: the lowest bit of the `expect` of parse_reply. A push of RESP3 is no reply to
+ * anything, and an attribute is a part of the element behind it. */
 enum { REPLY_RESP2, REPLY_RESP3 };
+
+/** What a reply must be, unless it is an error: the bits above it. */
+enum reply_shape {
+    REPLY_ANY,
+    REPLY_STATUS,
+    REPLY_INTEGER,
+    REPLY_STRING, /* or null */
+    REPLY_ARRAY,
+    REPLY_ELEMENTS, /* an array, set or map, or null */
+};
+
+/** `expect` for a reply of that shape, of the version that `expect` names. */
+static inline uint8_t reply_of_shape(uint8_t expect, enum reply_shape shape)
+{
+    return (uint8_t)((expect & REPLY_RESP3) | (unsigned)shape << 1);
+}
+
+/** Is a reply that begins with `c` of that shape? */
+bool redis_reply_is(enum reply_shape shape, char c);
 
 /** parse_reply and reply_reset of proto_redis. */
 enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used);

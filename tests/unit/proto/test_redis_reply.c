@@ -124,6 +124,35 @@ static void test_what_is_no_reply(void **state)
     BAD(":12345678901234567890\r\n");
 }
 
+/* What is to be joined must be of a kind that can be: any other reply belongs to another request. An error can come in its
+ * place, and RESP3 may say more of it. */
+static void test_expected_shapes(void **state)
+{
+    (void)state;
+    static const char *const all = "+:$*%~_-!|";
+    static const struct {
+        enum reply_shape shape;
+        const char *good;
+    } rows[] = {{REPLY_STATUS, "+-!|"}, {REPLY_INTEGER, ":-!|"},     {REPLY_STRING, "$_-!|"},
+                {REPLY_ARRAY, "*-!|"},  {REPLY_ELEMENTS, "*~%_-!|"}, {REPLY_ANY, "+:$*%~_-!|"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (const char *c = all; *c != '\0'; c++) {
+            struct reply_parser p = {0};
+            size_t used = 0;
+            uint8_t expect = reply_of_shape(REPLY_RESP3, rows[i].shape);
+            enum parse want = strchr(rows[i].good, *c) != NULL ? PARSE_MORE : PARSE_BAD;
+            assert_int_equal(proto_redis.parse_reply(&p, expect, span_of(c, 1), &used), want);
+            proto_redis.reply_reset(&p);
+        }
+    }
+    expect_replies(reply_of_shape(REPLY_RESP2, REPLY_ARRAY),
+                   SPAN("*2\r\n:1\r\n$1\r\na\r\n*0\r\n-ERR x\r\n"), 3, 1);
+    expect_replies(reply_of_shape(REPLY_RESP2, REPLY_ARRAY), SPAN("$3\r\nabc\r\n"), -1, 0);
+    expect_replies(reply_of_shape(REPLY_RESP2, REPLY_INTEGER), SPAN("+OK\r\n"), -1, 0);
+    expect_replies(reply_of_shape(REPLY_RESP2, REPLY_STATUS), SPAN(":12\r\n"), -1, 0);
+    expect_replies(reply_of_shape(REPLY_RESP2, REPLY_ELEMENTS), SPAN("_\r\n"), -1, 0);
+}
+
 static void test_every_shape_of_resp3(void **state)
 {
     (void)state;
@@ -251,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_shape),
+        cmocka_unit_test(test_expected_shapes),
         cmocka_unit_test(test_what_is_no_reply),
         cmocka_unit_test(test_every_shape_of_resp3),
         cmocka_unit_test(test_what_is_no_resp3),

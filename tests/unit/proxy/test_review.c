@@ -270,6 +270,34 @@ static void test_work_space_is_given_back(void **state)
     assert_in_range(r->proxy->shards_cap * sizeof(*r->proxy->shards), 0, 4 << 20);
 }
 
+/* A server whose reply to a part is of another kind than the request has is out of step: nothing that comes on that
+ * connection can be trusted, neither for this client nor for others. */
+static void test_joined_reply_of_another_kind(void **state)
+{
+    static const char *const rows[][2] = {{"MGET", ":1\r\n"},
+                                          {"MGET", "$1\r\nv\r\n"},
+                                          {"DEL", "*1\r\n:1\r\n"},
+                                          {"EXISTS", "+QUEUED\r\n"}};
+    (void)state;
+    rig_open(r, REDIS TWO);
+    struct sim_peer *c = rig_client(r, 0);
+    struct sim_peer *other = rig_client(r, 0);
+    const char *on_a = rig_key(r, 0, 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        a()->hold = true;
+        rig_ask(r, c, "%s %s %s", rows[i][0], on_a, rig_key(r, 1, 0));
+        rig_ask(r, other, "GET %s", on_a);
+        buf_clear(&fake_conn_now(a())->pending);
+        fake_say(a(), rows[i][1]);
+        EXPECT(r, c, "-ERR Invalid argument (server 'a' sent what is not a reply)\r\n");
+        EXPECT(r, other, "-ERR Invalid argument (server 'a' sent what is not a reply)\r\n");
+        assert_null(fake_conn_now(a()));
+        a()->hold = false;
+        rig_ask(r, other, "GET %s", on_a);
+        rig_expect_get(r, other, on_a);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -284,6 +312,7 @@ int main(void)
         TEST(test_nothing_unsent_overtakes),
         TEST(test_newcomers_go_behind_a_waiter),
         TEST(test_work_space_is_given_back),
+        TEST(test_joined_reply_of_another_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
