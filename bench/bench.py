@@ -28,6 +28,7 @@ import instructions
 import micro
 import report
 import run
+from ports import free_ports
 from scenarios import SCENARIOS
 
 LOAD_SECONDS = 120
@@ -46,7 +47,7 @@ class Bench:
         self.folder = folder
         self.children = run.Children(folder)
         self.held = {}
-        ports = run.free_ports(4)
+        ports = free_ports(4)
         run.start_servers(self.children, folder, ports[:2], ports[2:])
         self.servers = {False: [f"{candidates.HOST}:{port}" for port in ports[:2]],
                         True: [f"{candidates.HOST}:{port}" for port in ports[2:]]}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import run
+from ports import free_ports
 
 HOST = "127.0.0.1"
 TIMEOUT_MS = 5000
@@ -57,7 +58,7 @@ class Proxy:
     def __init__(self, candidate, folder, servers, scenario):
         self.folder = folder
         self.children = run.Children(folder)
-        port, stats = run.free_ports(2)
+        port, stats = free_ports(2)
         self.listen = f"{HOST}:{port}"
         redis = not scenario.memcache
         self.values = {

@@ -4,7 +4,6 @@
 ports, until Ctrl-C. `./dev run -c FILE [FLAG...]` runs cashew with a config of your own."""
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import build
 import tour
+from ports import free_ports
 
 USAGE = """\
 usage: ./dev run [FLAG...]            shows cashew at work before two redis and two memcached
@@ -34,27 +34,6 @@ class Failure(RuntimeError):
 
 class Stopped(Exception):
     """Ctrl-C or a signal that asks for the end."""
-
-
-def free_ports(count):
-    """Ports that nobody uses now, below those that the kernel gives to outgoing connections, so
-    that none of these can be in the way. All are held until the last is found: they differ."""
-    held = []
-    try:
-        for port in random.sample(range(10240, 32000), 2000):
-            sock = socket.socket()
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                sock.close()
-                continue
-            held.append(sock)
-            if len(held) == count:
-                return [sock.getsockname()[1] for sock in held]
-        raise Failure("there are no free ports on 127.0.0.1")
-    finally:
-        for sock in held:
-            sock.close()
 
 
 def is_open(port):

@@ -10,18 +10,24 @@ put in front, such as `setarch -R`.
 import functools
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+
+# pylint: disable=wrong-import-position,unused-import
+from ports import free_port, is_bindable  # noqa: E402,F401
+
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 15.0
 SANITIZER_EXIT = 99
@@ -29,54 +35,15 @@ SANITIZER_EXIT = 99
 FORCED_END = {"TSAN_OPTIONS": "report_thread_leaks=0"}
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
            signal.SIGTRAP}
+# Of <linux/sock_diag.h>, <linux/netlink.h> and <netinet/tcp.h>.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLMSG_DONE, REQUEST_AND_DUMP, TCP_LISTEN = 4, 20, 3, 0x301, 10
 
 
 class StartError(RuntimeError):
     """A program ended or stayed silent before it listened; the text holds its last words."""
 
 
-# ---------------------------------------------------------------- ports and waiting
-
-_handed_out = set()
-_port_lock = threading.Lock()
-
-
-def _ephemeral_range():
-    try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-        return int(low), int(high)
-    except (OSError, ValueError):
-        return 32768, 60999
-
-
-def _bindable(port):
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        try:
-            with socket.socket(family) as probe:
-                probe.bind((host, port))
-        except OSError as error:
-            if family == socket.AF_INET6 and not isinstance(error, PermissionError) \
-                    and error.errno != 98:
-                continue  # a machine without IPv6
-            return False
-    return True
-
-
-def free_port():
-    """A loopback port nobody uses. It is taken outside the range from which the kernel serves
-    outgoing connections, so that none of these can take it before the server binds it."""
-    low, high = _ephemeral_range()
-    choices = [p for p in range(10240, 65000) if not low <= p <= high]
-    if len(choices) < 1000:
-        choices = list(range(10240, 65000))
-    with _port_lock:
-        for _ in range(10000):
-            port = random.SystemRandom().choice(choices)
-            if port not in _handed_out and _bindable(port):
-                _handed_out.add(port)
-                return port
-    raise RuntimeError("no free port was found")
-
+# ---------------------------------------------------------------- waiting
 
 def wait_for(condition, timeout=5.0, what="the condition", interval=0.01):
     """Calls `condition` until it returns something true, which is returned."""
@@ -90,21 +57,41 @@ def wait_for(condition, timeout=5.0, what="the condition", interval=0.01):
         time.sleep(interval)
 
 
-def is_listening(address):
-    """Whether somebody listens on a port (int) or a unix path. It asks the kernel's tables and
-    never connects, so that it leaves no trace in anybody's counters."""
-    if isinstance(address, int):
-        wanted = f":{address:04X}"
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            try:
-                lines = Path(table).read_text().splitlines()[1:]
-            except OSError:
-                continue
-            for line in lines:
-                fields = line.split()
-                if fields[3] == "0A" and fields[1].endswith(wanted):
-                    return True
+def _asked_of_the_kernel(family, port):
+    """Whether somebody listens on a TCP port, by the request of <linux/sock_diag.h>; OSError where the
+    kernel has none."""
+    body = struct.pack("=BBxxI", family, socket.IPPROTO_TCP, 1 << TCP_LISTEN) \
+        + struct.pack("!H", port) + bytes(46)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, REQUEST_AND_DUMP, 1, 0)
+                     + body)
+        kind = struct.unpack_from("=IH", netlink.recv(65536))[1]
+    if kind not in (SOCK_DIAG_BY_FAMILY, NLMSG_DONE):
+        raise OSError("sock_diag is refused")
+    return kind == SOCK_DIAG_BY_FAMILY
+
+
+def _listed_by_the_kernel(table, port):
+    """The same from a table of all connections, which may be long."""
+    try:
+        lines = Path(table).read_text().splitlines()[1:]
+    except OSError:
         return False
+    wanted = f":{port:04X}"
+    return any(fields[3] == f"{TCP_LISTEN:02X}" and fields[1].endswith(wanted)
+               for fields in map(str.split, lines))
+
+
+def is_listening(address):
+    """Whether somebody listens on a port (int) or a unix path. It asks the kernel and never connects, so
+    that it leaves no trace in anybody's counters."""
+    if isinstance(address, int):
+        try:
+            return any(_asked_of_the_kernel(family, address)
+                       for family in (socket.AF_INET, socket.AF_INET6))
+        except OSError:
+            return any(_listed_by_the_kernel(table, address)
+                       for table in ("/proc/net/tcp", "/proc/net/tcp6"))
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         fields = line.split(None, 7)
         # Flag 0x10000 is SO_ACCEPTCON: the socket listens.
@@ -159,9 +146,13 @@ class Program:
             self.wait_listening()
         return self
 
+    def serves(self):
+        """Whether it is ready; it may wait a moment for that."""
+        return all(is_listening(address) for address in self.addresses)
+
     def wait_listening(self, timeout=START_TIMEOUT):
         end = time.monotonic() + timeout
-        while not all(is_listening(address) for address in self.addresses):
+        while not self.serves():
             if not self.running():
                 raise StartError(f"{self.label} ended with {self.process.returncode}:\n"
                                  + self.last_words())
@@ -260,11 +251,21 @@ class _Server(Program):
         """As it stands in `servers:`, without the weight."""
         return self.path or f"127.0.0.1:{self.port}"
 
-    def stop(self, timeout=STOP_TIMEOUT):
+    def _leave(self):
         for client in self._clients:
             client.close()
         self._clients.clear()
+
+    def stop(self, timeout=STOP_TIMEOUT):
+        self._leave()
         return super().stop(timeout)
+
+    def close(self):
+        """There is nothing that it should keep, and an orderly end takes memcached a second."""
+        self._leave()
+        self.resume()
+        self.kill()
+        super().close()
 
     def start(self, wait=True):
         if self.path and os.path.exists(self.path):
@@ -426,6 +427,7 @@ class Cashew(Program):
         self.addresses = [*listen_addresses(self.config_path.read_text(errors="replace")),
                           self.stats_port]
         self.ports = [a for a in self.addresses[:-1] if isinstance(a, int)]
+        self.manager = None
         try:
             self.start(wait)
         except BaseException:
@@ -444,6 +446,31 @@ class Cashew(Program):
                 ours.append("--workers=" + os.environ["CASHEW_WORKERS"])
         return [*self.base, "-c", self.config_path, "-s", self.stats_port, "-a", "127.0.0.1",
                 "-o", self.log_path, *ours, *self.args]
+
+    def start(self, wait=True):
+        """Unless a test looks at what the proxy tells a service manager, the harness is that: the proxy
+        listens before it is all there."""
+        if self.manager is None and not is_nutcracker() and "NOTIFY_SOCKET" not in self.environment:
+            self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.manager.settimeout(0.02)
+            self.manager.bind("")  # the kernel finds a name
+            self.environment["NOTIFY_SOCKET"] = "@" + self.manager.getsockname()[1:].decode()
+        return super().start(wait)
+
+    def serves(self):
+        if self.manager is None:
+            return super().serves()
+        try:
+            return f"MAINPID={self.pid}\n".encode() in self.manager.recv(100)
+        except socket.timeout:
+            return False
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            if self.manager is not None:
+                self.manager.close()
 
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -8,6 +8,7 @@ for the data of the case stays silent; then they are sent again in a later piece
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import harness
@@ -279,15 +280,14 @@ def places():
 
 
 def differences(places, cases, slowly=False):
-    found = []
-    for case in cases:
-        wanted = ask(places["alone"], case, slowly)
-        for name in ("one", "three"):
-            got = ask(places[name], case, slowly)
-            if got != wanted:
-                found.append(f"{name}: {case[:80]!r}: got {got[0][:300]!r}, stays {got[1]}; "
-                             f"memcached: {wanted[0][:300]!r}, stays {wanted[1]}")
-    return found
+    with ThreadPoolExecutor(len(places)) as pool:
+        asked = {name: pool.submit(lambda port: [ask(port, case, slowly) for case in cases], port)
+                 for name, port in places.items()}
+    answers = {name: future.result() for name, future in asked.items()}
+    return [f"{name}: {case[:80]!r}: got {got[0][:300]!r}, stays {got[1]}; "
+            f"memcached: {wanted[0][:300]!r}, stays {wanted[1]}"
+            for name in ("one", "three")
+            for case, got, wanted in zip(cases, answers[name], answers["alone"]) if got != wanted]
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -160,7 +160,7 @@ def test_all_of_it_becomes_the_user(group, cashew):
 @root_only
 def test_a_port_that_only_root_may_bind(cashew):
     lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-    port = next((p for p in range(700, lowest) if harness._bindable(p)), None)
+    port = next((p for p in range(700, lowest) if harness.is_bindable(p)), None)
     if port is None:
         pytest.skip("every user may bind every port here")
     proxy = cashew(configuration(port, user=USER))
