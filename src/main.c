@@ -3,7 +3,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "conf/conf.h"
 #include "conf/options.h"
@@ -49,9 +48,9 @@ static int test_or_run(struct options *o, const struct conf *conf)
 }
 
 /* The errors of the file have been told. */
-static void say_no_conf(const struct options *o)
+static void say_no_conf(const struct options *o, bool was_read)
 {
-    if (access(o->conf_file, R_OK) == 0)
+    if (was_read)
         fprintf(stderr, "%s: configuration file '%s' syntax is invalid\n", o->program,
                 o->conf_file);
     else
@@ -72,11 +71,12 @@ static bool mistyped_command(int argc, char **argv)
 
 static int start(struct options *o)
 {
-    struct conf *conf = conf_load(o->conf_file, stderr);
+    bool was_read;
+    struct conf *conf = conf_load(o->conf_file, stderr, &was_read);
     int code;
 
     if (conf == NULL) {
-        say_no_conf(o);
+        say_no_conf(o, was_read);
         return 1;
     }
     code = test_or_run(o, conf);

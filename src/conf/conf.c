@@ -75,13 +75,14 @@ static const char *read_all(FILE *in, struct buf *text)
     return ferror(in) ? strerror(errno) : NULL;
 }
 
-struct conf *conf_load(const char *file, FILE *errors)
+struct conf *conf_load(const char *file, FILE *errors, bool *was_read)
 {
     struct buf text = {0};
     FILE *in = fopen(file, "re");
     struct conf *c = NULL;
     const char *problem = in == NULL ? strerror(errno) : read_all(in, &text);
 
+    *was_read = problem == NULL;
     if (problem != NULL)
         fprintf(errors, "%s: error: cannot be read: %s\n", file, problem);
     else

@@ -123,8 +123,8 @@ struct conf {
 
 /** Reads and checks `file`. On failure returns NULL after writing every error found to `errors`,
  * each as `file:line:col: error: text`; an error of no place, such as a file that can't be opened,
- * is `file: error: text`. */
-must_check struct conf *conf_load(const char *file, FILE *errors);
+ * is `file: error: text`. `*was_read`: it could be read, right or wrong. */
+must_check struct conf *conf_load(const char *file, FILE *errors, bool *was_read);
 
 /** As conf_load(), of `text` (for tests and fuzzing); `file` is only shown. */
 must_check struct conf *conf_parse(const char *file, const char *text, size_t len, FILE *errors);

@@ -150,10 +150,12 @@ static int check_use(const struct ask *ask)
 
 /* ------------------------------------------------------------------ configurations and pools */
 
+/* NULL after the errors were told. */
 static struct conf *load(const char *file)
 {
-    struct conf *conf = conf_load(file, stderr);
-    if (conf == NULL)
+    bool was_read;
+    struct conf *conf = conf_load(file, stderr, &was_read);
+    if (conf == NULL && was_read)
         fprintf(stderr, SAYS "configuration file '%s' syntax is invalid\n", file);
     return conf;
 }
@@ -281,6 +283,8 @@ static int answer(const struct ask *ask, const struct conf *conf)
 static int answer_one(const struct ask *ask)
 {
     struct conf *conf = load(ask->file == NULL ? "conf/nutcracker.yml" : ask->file);
+    if (conf == NULL && ask->file == NULL)
+        fputs(SAYS "name the configuration file with -c FILE\n", stderr);
     int code = conf == NULL ? NO_ANSWER : answer(ask, conf);
     conf_free(conf);
     return code;

@@ -79,6 +79,13 @@ def test_default_config_file(tmp_path):
         0, "cashew: configuration file 'conf/nutcracker.yml' syntax is ok\n")
 
 
+def test_directory_is_no_config(tmp_path):
+    done = call("-t", "-c", tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1, f"{tmp_path}: error: cannot be read: Is a directory\n"
+        "cashew: name the configuration file with -c FILE; --help lists all options\n")
+
+
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(flag):
     done = call(flag)

@@ -272,8 +272,11 @@ def test_errors(tmp_path):
     assert b"did you mean 'sessions'" in ring("-c", path, "sesions", "k", code=1)
     assert b"did you mean 'sessions'" in ring("--diff", path, path, "sesions", code=1)
     assert b"bad.yml:1:" in ring("-c", bad, code=1)
-    assert b"cannot be read" in ring("-c", tmp_path / "none.yml", code=1)
-    assert b"cannot be read" in ring("--diff", path, tmp_path / "none.yml", code=1)
+    assert b"is invalid" in ring("-c", bad, code=1)
+    none = tmp_path / "none.yml"
+    for args in (["-c", none], ["--diff", path, none], ["--diff", none, path]):
+        assert ring(*args, code=1) == f"{none}: error: cannot be read: No such file or directory\n".encode()
+    assert ring("-c", tmp_path, code=1) == f"{tmp_path}: error: cannot be read: Is a directory\n".encode()
     assert b"--nope" in ring("--nope", code=2)
     assert b"requires an argument" in ring("-c", code=2)
     for args in (["--diff", path], ["--diff", path, path, "p", "k"], ["-0", "-c", path],

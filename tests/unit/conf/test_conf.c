@@ -640,9 +640,11 @@ static void load_bad(const char *file, const char *error)
     char *errors;
     size_t size;
     FILE *out = open_memstream(&errors, &size);
+    bool was_read;
 
-    assert_null(conf_load(file, out));
+    assert_null(conf_load(file, out, &was_read));
     fclose(out);
+    assert_int_equal(was_read, strstr(error, "cannot be read") == NULL);
     assert_string_equal(errors, error);
     free(errors);
 }
