@@ -124,6 +124,7 @@ enum end {
     END_EOF,     /* the server closed it in order */
     END_ERROR,   /* it broke, or said what it must not */
     END_CONNECT, /* it never stood */
+    END_SHORT,   /* we lacked descriptors or memory for it */
     END_LATE,    /* a reply was late */
     END_REFUSED, /* the server refused a login that a client brought */
     END_STOP,    /* we want no more of it */

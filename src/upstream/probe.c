@@ -99,10 +99,15 @@ static void still_away(struct probe *b, struct span reason)
 
 static void check_failed(struct probe *b, struct span reason)
 {
-    if (pool_check_failed(pool_of(b), b->server->index, reason))
-        upstream_ejected(up_of(b), b->server->index);
-    else
+    if (b->slot.lacking) {
+        log_warn("pool '%s': can't check server '%s': %.*s", conf_of(b)->name, name_of(b),
+                 (int)reason.len, reason.ptr);
         check_later(b);
+    } else if (pool_check_failed(pool_of(b), b->server->index, reason)) {
+        upstream_ejected(up_of(b), b->server->index);
+    } else {
+        check_later(b);
+    }
 }
 
 static void judge(struct probe *b, bool alive, struct span reason)

@@ -66,12 +66,27 @@ void conn_count_failure(struct server_conn *sc)
         upstream_ejected(up, sc->server->index);
 }
 
+/* That we are out of descriptors or memory says nothing of the server: it must not cost it its place on
+ * the ring, and after it all others theirs. */
+static enum end end_for(enum end end, int err)
+{
+    switch (-err) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return END_SHORT;
+    default:
+        return end;
+    }
+}
+
 static void count_end(struct server_conn *sc, enum end end)
 {
     struct server_stats *stats = sc->server->stats;
     if (end == END_EOF)
         stat_add(&stats->server_eof, 1);
-    else if (end == END_ERROR || end == END_CONNECT)
+    else if (end == END_ERROR || end == END_CONNECT || end == END_SHORT)
         stat_add(&stats->server_err, 1);
     /* A server that closes an idle connection does nothing wrong. */
     bool failure = end == END_ERROR || end == END_CONNECT || (end == END_EOF && sc->part_count > 0);
@@ -103,9 +118,10 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     count_end(sc, end);
     if (slot != NULL && end != END_STOP && end != END_REFUSED && was < SERVER_CONN_READY) {
         snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
+        slot->lacking = end == END_SHORT;
         slot_rest(sc, slot);
     }
-    bool failed = end == END_ERROR || end == END_CONNECT || sc->part_count > 0;
+    bool failed = end == END_ERROR || end == END_CONNECT || end == END_SHORT || sc->part_count > 0;
     if (failed && !sc->apart)
         log_warn("pool '%s': %s with %u requests on it: %s", pool_of(sc)->conf->name,
                  sc->connected ? "connection to server ended"
@@ -132,7 +148,7 @@ void conn_end_error(struct server_conn *sc, enum end end, int err)
 {
     char reason[REASON_TEXT];
     snprintf(reason, sizeof(reason), "%s (server '%s')", conn_error_text(err), server_name(sc));
-    conn_end(sc, end, reason);
+    conn_end(sc, end_for(end, err), reason);
 }
 
 void conn_end_protocol(struct server_conn *sc, const char *what)
@@ -254,7 +270,7 @@ static void on_connected(struct stream *s, int err)
     sc->state = SERVER_CONN_HANDSHAKE;
     attempt(sc);
     if (!conn_say_handshake(sc))
-        conn_end_error(sc, END_ERROR, ENOMEM);
+        conn_end_error(sc, END_ERROR, -ENOMEM);
     else if (sc->handshake_left == 0)
         conn_ready(sc);
 }
@@ -289,7 +305,7 @@ static void on_lookup(struct lookup *l, int err, const struct addr *addrs, size_
     count = count < ADDRS_MAX ? count : ADDRS_MAX;
     sc->addrs = malloc(count * sizeof(*addrs));
     if (sc->addrs == NULL) {
-        conn_end_error(sc, END_CONNECT, ENOMEM);
+        conn_end_error(sc, END_CONNECT, -ENOMEM);
         return;
     }
     memcpy(sc->addrs, addrs, count * sizeof(*addrs));
@@ -325,7 +341,8 @@ static struct server_conn *open_failed(struct server_conn *sc, struct conn_slot 
              server_name(sc));
     if (!sc->apart)
         log_warn("pool '%s': can't connect: %s", pool_of(sc)->conf->name, slot->reason);
-    count_end(sc, END_CONNECT);
+    slot->lacking = end_for(END_CONNECT, err) == END_SHORT;
+    count_end(sc, end_for(END_CONNECT, err));
     slot_rest(sc, slot);
     timer_stop(up_of(sc)->loop, &sc->attempt);
     free(sc);
@@ -339,6 +356,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     if (sc == NULL) {
         snprintf(slot->reason, sizeof(slot->reason), "%s (server '%s')", conn_error_text(ENOMEM),
                  server->up->pool->servers[server->index].conf->name);
+        slot->lacking = true;
         return NULL;
     }
     sc->server = server;
@@ -356,6 +374,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     sc->slot = slot;
     sc->profile->conns++;
     slot->opened++;
+    slot->lacking = false;
     slot->conn = sc;
     list_append(&server->up->all, &sc->all);
     return sc;
@@ -385,10 +404,12 @@ static void on_ended(struct stream *s, int err)
              said == NULL ? "" : said);
     if (said != NULL)
         log_warn("pool '%s': %s", pool_of(sc)->conf->name, reason);
+    enum end end = err == 0 ? END_EOF : end_for(END_ERROR, err);
     if (sc->state == SERVER_CONN_READY)
-        conn_end_rescuing(sc, err == 0 ? END_EOF : END_ERROR, reason);
+        conn_end_rescuing(sc, end, reason);
     else
-        conn_end(sc, err != 0 || sc->state == SERVER_CONN_HANDSHAKE ? END_ERROR : END_EOF, reason);
+        conn_end(sc, end == END_EOF && sc->state == SERVER_CONN_HANDSHAKE ? END_ERROR : end,
+                 reason);
 }
 
 static void on_broken(struct stream *s, int err)

@@ -57,6 +57,7 @@ struct conn_slot {
     struct list lined;        /* in upstream.lines while the line is not empty */
     struct list called;       /* waiters that were let go */
     uint64_t called_at;       /* ms: the last of them */
+    bool lacking;             /* the last attempt failed since we lacked descriptors or memory */
     bool apart; /* not for clients: what fails is for its owner to judge, not one more failure */
 };
 

@@ -438,6 +438,37 @@ static void test_stop_while_asking(void **state)
     assert_true(r->stopped);
 }
 
+/* When the proxy has no descriptors or no memory left, that is no reason to take its servers off the ring. */
+static void test_our_shortage_ejects_nobody(void **state)
+{
+    (void)state;
+    open_rig(HEAD EJECT REDIS TWO);
+    sim_fail(r->loop, SIM_CONNECT, 0, 1, -EMFILE);
+    rig_ask(r, client, "GET %s", on_a);
+    EXPECT(r, client, "-ERR Too many open files (server 'a')\r\n");
+    assert_int_equal(SERVER_STAT(r, a(), server_err), 1);
+    sim_listener_set(a()->listener, -ENOBUFS, 0);
+    rig_ask(r, client, "GET %s", on_a);
+    EXPECT(r, client, "-ERR No buffer space available (server 'a')\r\n");
+    assert_int_equal(POOL_STAT(r, server_ejects), 0);
+    refuse(a(), false);
+    expect_on(a());
+}
+
+static void test_check_that_we_cannot_make(void **state)
+{
+    (void)state;
+    open_rig(CHECKED);
+    sim_fail(r->loop, SIM_CONNECT, 0, 100, -EMFILE);
+    sim_advance(r->loop, 1000);
+    assert_true(SERVER_STAT(r, a(), probe_failures) > 5);
+    assert_int_equal(POOL_STAT(r, server_ejects), 0);
+    sim_fail(r->loop, SIM_CONNECT, 0, 0, 0);
+    refuse(a(), true);
+    sim_advance(r->loop, 200);
+    assert_int_equal(POOL_STAT(r, server_ejects), 1);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, close_rig)
 
 int main(void)
@@ -445,6 +476,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_dead_server_stays_away),
         TEST(test_comes_back_in_time),
+        TEST(test_our_shortage_ejects_nobody),
+        TEST(test_check_that_we_cannot_make),
         cmocka_unit_test(test_what_is_alive),
         cmocka_unit_test(test_silent_server),
         TEST(test_probe_after_handshake),
