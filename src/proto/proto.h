@@ -99,23 +99,29 @@ struct proto_server_fact {
     struct span address; /* as the configuration has it */
 };
 
+/** What a server said of itself. */
+struct proto_about {
+    char version[32]; /* "": nothing was said */
+    char lines[160];  /* more of it, in the way in which tell() shows it */
+};
+
 /** What only the floors above know, for answers of ours that tell of client, pool and process. It is
  * gathered for one call of tell(), and so are the bytes of its spans. */
 struct proto_facts {
-    uint64_t client_id;         /* unique in the process, from 1 on */
-    struct span client;         /* its address; "" if it is not known (any more) */
-    struct span here;           /* the address that it came to */
-    int client_fd;              /* number of its descriptor */
-    uint64_t client_age;        /* s since it came */
-    uint64_t now_us;            /* of the calendar: us since 1970 */
-    uint64_t uptime;            /* s since the process began */
-    uint64_t pid;               /* of the process */
-    uint32_t workers;           /* threads that serve clients */
-    struct span pool;           /* its name */
-    struct span version;        /* of this proxy */
-    struct span server_version; /* of a server of the pool; "" if none has told it */
-    uint32_t server_count;      /* of the pool */
-    const void *source;         /* who answers the calls below */
+    uint64_t client_id;              /* unique in the process, from 1 on */
+    struct span client;              /* its address; "" if it is not known (any more) */
+    struct span here;                /* the address that it came to */
+    int client_fd;                   /* number of its descriptor */
+    uint64_t client_age;             /* s since it came */
+    uint64_t now_us;                 /* of the calendar: us since 1970 */
+    uint64_t uptime;                 /* s since the process began */
+    uint64_t pid;                    /* of the process */
+    uint32_t workers;                /* threads that serve clients */
+    struct span pool;                /* its name */
+    struct span version;             /* of this proxy */
+    const struct proto_about *about; /* a server of the pool */
+    uint32_t server_count;           /* of the pool */
+    const void *source;              /* who answers the calls below */
     /** Number `i` of the pool, summed over all workers; false behind the last one. */
     bool (*number)(const struct proto_facts *f, uint32_t i, struct proto_number *out);
     bool (*server_number)(const struct proto_facts *f, uint32_t server, uint32_t i,
@@ -210,7 +216,10 @@ struct request_view {
     uint8_t expect; /* for parse_reply(); protocol's own */
     uint8_t
         hush; /* which replies the client does not want to hear, for unheard(); 0: it wants any */
-    uint8_t join; /* for compose_part() and join(), or tell(); protocol's own */
+    uint8_t
+        join; /* for compose_part() and join(), or tell(); protocol's own. REQUEST_LOGIN: if not 0, and no
+                   * server answers, the login is good, and tell() with it makes the answer */
+    bool about; /* REQUEST_TELL: it tells what the servers are */
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
@@ -332,6 +341,12 @@ struct proto {
     /** Does this reply to it (its first bytes, cut to a bound) say that the server can serve? One that is still loading
      * its data can't. */
     bool (*alive)(struct span reply);
+
+    /** Appends a request that asks a server what it is, and what its reply is to be read as. False if memory is out.
+     * NULL: no view is about that. */
+    bool (*about)(struct buf *out, uint8_t *expect);
+    /** Reads the reply (its first bytes, cut to a bound); false, and `out` is as it was, if it does not say. */
+    bool (*about_read)(struct span reply, struct proto_about *out);
 };
 
 extern const struct proto proto_redis;

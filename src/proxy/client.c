@@ -39,7 +39,7 @@ static size_t backlog(const struct client *c)
 /* From here on the requests that are still open belong to nobody. */
 static void leave_requests(struct client *c, enum client_state next)
 {
-    c->state = next;
+    c->state = (uint8_t)next;
     while (c->first != NULL) {
         struct request *r = c->first;
         c->first = r->next;
@@ -162,7 +162,7 @@ static size_t unread(const struct client *c)
 static bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
-           !c->waiter.waits && c->draining == 0 && !(c->alone && c->open > 0) &&
+           !c->waiter.waits && c->draining == 0 && !(c->alone && (c->open > 0 || c->asks)) &&
            memory_lets_read(&c->front->px->memory, c->half);
 }
 
@@ -172,13 +172,25 @@ static void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
         unread(c) <= output_soft(c) / 2 && !c->waiter.waits && c->draining == 0 &&
-        !(c->alone && c->open > 0) && memory_lets_read(&c->front->px->memory, c->half))
+        !(c->alone && (c->open > 0 || c->asks)) && memory_lets_read(&c->front->px->memory, c->half))
         stream_resume(&c->stream);
 }
 
 void client_read_on(struct client *c)
 {
     read_on(c);
+}
+
+void client_about_over(struct about *b)
+{
+    struct front *front = container_of(b, struct front, about);
+    LIST_FOREACH_SAFE (node, &front->px->clients) {
+        struct client *c = container_of(node, struct client, link);
+        if (c->front != front || !c->asks)
+            continue;
+        c->asks = false;
+        read_on(c);
+    }
 }
 
 void client_obey_memory(struct client *c)

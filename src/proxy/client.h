@@ -24,6 +24,7 @@
 #include "io/stream.h"
 #include "proto/proto.h"
 #include "proxy/memory.h"
+#include "upstream/about.h"
 #include "upstream/upstream.h"
 
 struct request;
@@ -32,6 +33,7 @@ struct request;
 struct front {
     struct proxy *px;
     struct upstream *up;
+    struct about about;
     const struct proto *proto;
     stat closed; /* clients that have gone */
 };
@@ -94,11 +96,13 @@ struct client {
     struct session *held;   /* what its session holds; NULL: nothing */
     struct lane lane;       /* the connections that its requests go by */
     struct profile *wanted; /* the login that it asked for, while that is under way; NULL: none */
-    bool alone;             /* no request is read while another is open */
+    bool alone;             /* no request is read while another is open, or while it `asks` */
+    bool asks;              /* the request at the front of the input waits for front.about */
+    uint8_t instead;        /* of the login that it asked for: request_view.join */
     bool half;              /* a request came only in part */
     bool late;              /* the request that waits in a line has waited for too long */
     bool ends;              /* ... and is its last, since the process ends */
-    enum client_state state;
+    uint8_t state;          /* enum client_state */
     struct waiter
         waiter; /* in a server's line: the request at the front of the input waits there */
 };
@@ -140,6 +144,9 @@ size_t client_memory(const struct client *c);
 
 /** Pauses it if memory does not let it be read. Harmless anywhere. */
 void client_obey_memory(struct client *c);
+
+/** Who waits for what the servers are reads on. */
+void client_about_over(struct about *b);
 
 /** Reads on, if nothing stands against it. */
 void client_read_on(struct client *c);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "proxy/login.h"
 
+#include "proxy/tell.h"
+
 static void use(struct client *c, struct profile *p)
 {
     c->lane = (struct lane){.profile = p, .keep = c->id};
@@ -45,12 +47,40 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     request_events.reply(p, piece, last, error);
 }
 
+/* No server answers: takes the client there all the same, if it may go without their word, and answers in
+ * their place. False if not. */
+static bool answer_instead(struct request *r)
+{
+    struct client *c = r->client;
+    struct buf *text = &r->px->compose;
+    const struct args none = {0};
+    if (c->instead == 0 || r->streamed || request_parked(r) > 0)
+        return false;
+    settle(c, true);
+    buf_clear(text);
+    if (!tell_text(c, &(struct request_view){.join = c->instead, .args = &none}, text) ||
+        !request_park(r, buf_span(text)))
+        client_fail(c, "no memory for an answer");
+    return true;
+}
+
+/* The request has no reply, for this reason. */
+static void no_reply(struct request *r, struct span reason)
+{
+    if (r->client != NULL && answer_instead(r)) {
+        request_done(r);
+        return;
+    }
+    if (r->client != NULL)
+        settle(r->client, false);
+    request_fail(r, reason);
+}
+
 static void on_failed(struct part *p, struct span reason)
 {
-    struct client *c = request_of(p)->client;
-    if (c != NULL)
-        settle(c, false);
-    request_events.failed(p, reason);
+    struct request *r = request_of(p);
+    request_part_ended(r, p);
+    no_reply(r, reason);
 }
 
 static void on_drains(struct part *p)
@@ -78,10 +108,11 @@ static void ask(struct client *c, const struct request_view *v, uint32_t server)
     }
     r->part.on = &events;
     r->part.expect = v->expect;
-    if (upstream_send(up, server, &lane, &r->part, v->wire))
+    if (server == SERVER_NONE)
+        upstream_no_server(up);
+    else if (upstream_send(up, server, &lane, &r->part, v->wire))
         return;
-    settle(c, false);
-    request_fail(r, span_str(up->reason));
+    no_reply(r, span_str(up->reason));
 }
 
 /* It is known to be good. */
@@ -110,16 +141,11 @@ enum request_fate login_start(struct client *c, const struct request_view *v)
     }
     if (v->wire.len == 0)
         return use_at_once(c, v);
-    uint32_t server = request_keyless(up);
-    if (server == SERVER_NONE) {
-        upstream_no_server(up);
-        request_refuse(c, v, span_str(up->reason));
-        return REQUEST_STARTED;
-    }
+    c->instead = v->join;
     c->wanted = profile_hold(up, &v->login);
     if (c->wanted == NULL)
         request_refuse(c, v, span_str(up->reason));
     else
-        ask(c, v, server);
+        ask(c, v, request_keyless(up));
     return REQUEST_STARTED;
 }

@@ -18,8 +18,10 @@ static bool upstreams_stopped(struct proxy *px)
     bool idle = true;
     for (uint32_t i = 0; i < px->front_count; i++) {
         struct upstream *up = px->fronts[i].up;
-        if (!up->stopping)
+        if (!up->stopping) {
+            about_stop(&px->fronts[i].about);
             upstream_stop(up);
+        }
         idle = idle && upstream_idle(up);
     }
     return idle;
@@ -101,6 +103,7 @@ static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stat
         struct front *front = &px->fronts[i];
         front->px = px;
         front->up = up;
+        about_init(&front->about, up, client_about_over);
         front->proto = pools[i]->proto;
         if (pools[i]->server_count > servers)
             servers = pools[i]->server_count;
@@ -137,9 +140,12 @@ struct proxy *proxy_new(struct loop *loop, struct pool *const *pools, uint32_t p
 void proxy_free(struct proxy *px)
 {
     must(list_empty(&px->clients));
-    for (uint32_t i = 0; px->fronts != NULL && i < px->front_count; i++)
-        if (px->fronts[i].up != NULL)
-            upstream_free(px->fronts[i].up);
+    for (uint32_t i = 0; px->fronts != NULL && i < px->front_count; i++) {
+        if (px->fronts[i].up == NULL)
+            continue;
+        upstream_free(px->fronts[i].up);
+        about_free(&px->fronts[i].about);
+    }
     list_unlink(&px->keeper.link);
     memory_end(px);
     timer_stop(px->loop, &px->idle);

@@ -441,8 +441,7 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
     case REQUEST_SERVER:
         return start_server(c, v);
     case REQUEST_TELL:
-        tell(c, v);
-        return REQUEST_STARTED;
+        return tell(c, v);
     case REQUEST_FORWARD:
         return forward(c, v, in);
     case REQUEST_SPLIT:

@@ -97,7 +97,7 @@ static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
         .workers = stats_workers(px->all_stats),
         .pool = span_str(c->front->up->pool->conf->name),
         .version = SPAN(CASHEW_VERSION),
-        .server_version = SPAN(""),
+        .about = &c->front->about.known,
         .server_count = c->front->up->pool->server_count,
         .source = c,
         .number = number,
@@ -108,15 +108,32 @@ static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
     };
 }
 
-void tell(struct client *c, const struct request_view *v)
+bool tell_text(struct client *c, const struct request_view *v, struct buf *out)
 {
     struct proto_facts facts;
     struct ends ends;
-    struct buf *reply = &c->front->px->compose;
     gather(c, &ends, &facts);
+    return c->front->proto->tell(v, &c->session, &facts, out);
+}
+
+/* Does it have to wait until it is known what the servers are? */
+static bool waits_for_servers(struct client *c)
+{
+    uint32_t server = request_keyless(c->front->up);
+    c->asks = server != SERVER_NONE && about_ask(&c->front->about, server);
+    c->alone = c->asks;
+    return c->asks;
+}
+
+enum request_fate tell(struct client *c, const struct request_view *v)
+{
+    struct buf *reply = &c->front->px->compose;
+    if (v->about && waits_for_servers(c))
+        return REQUEST_WAITS;
     buf_clear(reply);
-    if (!c->front->proto->tell(v, &c->session, &facts, reply))
+    if (!tell_text(c, v, reply))
         client_fail(c, "no memory for an answer");
     else if (!v->quiet)
         request_answer(c, buf_span(reply));
+    return REQUEST_STARTED;
 }

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import harness
 from harness import Raw, free_port, pool
 
 
@@ -200,3 +201,74 @@ def test_connections_of_a_login_close_when_nobody_uses_it(proxy, shards):
         time.sleep(0.5)
     assert connections() == 0
     assert ask(Raw(proxy.port), "GET", "key1") == b"$-1\r\n"
+
+
+def start(cashew, servers, **keys):
+    port = free_port()
+    process = cashew(pool("alpha", f"127.0.0.1:{port}", [f"127.0.0.1:{s.port}:1" for s in servers],
+                          redis=True, timeout=1000, **keys))
+    process.port = port
+    return process
+
+
+def test_clients_can_come_while_no_server_speaks(cashew, shards):
+    proxy = start(cashew, shards, server_retry_timeout=10)
+    assert ask(Raw(proxy.port), "INFO", "server")  # from here on it is known what they are
+    version = shards[0].client().info("server")["redis_version"].encode()
+    for server in shards:
+        server.kill()
+    raw = Raw(proxy.port)
+    for _ in range(2):
+        assert ask(raw, "HELLO", 3, "SETNAME", "me").startswith(
+            b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n" + version + b"\r\n$5\r\nproto\r\n:3\r\n")
+    assert ask(raw, "CLIENT", "GETNAME") == b"$2\r\nme\r\n"
+    assert ask(raw, "GET", "k").startswith(b"-ERR Connection refused")
+    assert ask(raw, "HELLO", 2).startswith(b"*14\r\n")
+    # Who somebody is, no proxy knows.
+    assert ask(raw, "HELLO", 3, "AUTH", "bob", "pw").startswith(b"-ERR Connection refused")
+    for server in shards:
+        server.start()
+    assert ask(raw, "HELLO", 3).startswith(b"%7\r\n")
+    assert ask(raw, "GET", "k") == b"_\r\n"
+
+
+def test_hello_is_answered_when_all_are_ejected(cashew, redis_servers):
+    servers = redis_servers(1)
+    proxy = start(cashew, servers, auto_eject_hosts=True, server_failure_limit=1, server_retry_timeout=10000)
+    servers[0].kill()
+    raw = Raw(proxy.port)
+    assert ask(raw, "HELLO", 3).startswith(b"%7\r\n")
+    assert b"all servers of pool" in ask(raw, "GET", "k")
+    assert ask(raw, "HELLO", 2).startswith(b"*14\r\n")
+
+
+def test_version_is_that_of_a_server(cashew, redis_servers):
+    """Whichever of them can say it; and nobody waits for long for one that does not."""
+    servers = redis_servers(3)
+    version = servers[0].client().info("server")["redis_version"].encode()
+    servers[0].kill()
+    servers[1].kill()
+    proxy = start(cashew, servers)
+    raw = Raw(proxy.port)
+    raw.send(command("PING") + command("INFO") + command("PING"))
+    assert read_reply(raw) == b"+PONG\r\n"
+    info = read_reply(raw)
+    assert b"\r\nredis_version:" + version + b"\r\n" in info and b"\r\nserver_version:" + version in info
+    assert read_reply(raw) == b"+PONG\r\n"
+    # It is not asked again for each.
+    commands = servers[2].client().info("commandstats")["cmdstat_info"]["calls"]
+    assert b"redis_version:" + version in ask(Raw(proxy.port), "INFO")
+    assert servers[2].client().info("commandstats")["cmdstat_info"]["calls"] == commands + 1
+
+    silent = harness.FakeServer()
+    try:
+        port = free_port()
+        cashew(pool("alpha", f"127.0.0.1:{port}", [f"127.0.0.1:{silent.port}:1"], redis=True, timeout=100))
+        raw, gone = Raw(port), Raw(port)
+        gone.send(command("INFO")).close()
+        begin = time.monotonic()
+        assert b"\r\nserver_version:unknown\r\n" in ask(raw, "INFO")
+        assert b"\r\nserver_version:unknown\r\n" in ask(raw, "INFO")
+        assert time.monotonic() - begin < 1
+    finally:
+        silent.stop()

@@ -83,6 +83,7 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     case WAY_TELL:
         v->kind = REQUEST_TELL;
         v->join = c->class;
+        v->about = c->class == CLASS_INFO;
         return true;
     case WAY_TRANSACTION:
         transaction_verb(c, v);

@@ -3,6 +3,7 @@
 
 #include "proto/redis/answer.h"
 #include "proto/redis/classify.h"
+#include "proto/redis/command.h"
 #include "proto/redis/identity.h"
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
@@ -197,10 +198,11 @@ static struct span hello_wire(const struct request_view *v, uint8_t resp)
                      : SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n");
 }
 
-/* Says HELLO to a server. The name is the client's own, and servers are not told. False if memory is
- * out. */
+/* Says HELLO to a server. The name is the client's own, and servers are not told. If only the version of the protocol
+ * is new, a server need not agree (`judged`): then clients can come while servers are away, as they can without a
+ * HELLO. False if memory is out. */
 static bool greet(struct proto_session *ses, struct request_view *v,
-                  const struct proto_login *login, uint32_t name)
+                  const struct proto_login *login, uint32_t name, bool judged)
 {
     struct span wire = hello_wire(v, login->resp);
     if (name > 0 && !identity_valid(word(v, name))) {
@@ -210,6 +212,7 @@ static bool greet(struct proto_session *ses, struct request_view *v,
     if (name > 0 && !identity_set(ses, IDENTITY_NAME, word(v, name)))
         return false;
     ask(v, login, wire, SPAN(""));
+    v->join = judged ? CLASS_HELLO : 0;
     return true;
 }
 
@@ -230,7 +233,7 @@ bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *
                               "to authenticate the client and select the RESP protocol version at "
                               "the same time\r\n"));
     else
-        return greet(ses, v, &login, h.name);
+        return greet(ses, v, &login, h.name, !h.auth || verdict == GOOD);
     return true;
 }
 

@@ -158,4 +158,6 @@ const struct proto proto_redis = {
     .refusal = refusal,
     .probe = probe,
     .alive = alive,
+    .about = redis_about,
+    .about_read = redis_about_read,
 };

@@ -33,8 +33,13 @@ bool question_is(const struct question *q, uint32_t i, struct span word);
 /** The version of the servers, or what is said in its place while none has told it. */
 struct span question_version(const struct question *q);
 
+/** about and about_read of proto_redis. */
+bool redis_about(struct buf *out, uint8_t *expect);
+bool redis_about_read(struct span reply, struct proto_about *out);
+
 /** The answers, by class. */
 void tell_info(struct question *q);
+void tell_hello(struct question *q);
 void tell_config_get(struct question *q);
 void tell_client(struct question *q, enum command_class class);
 

@@ -64,8 +64,8 @@ static void server(struct info *i)
     while (colon > 0 && here.ptr[colon - 1] != ':')
         colon--;
     struct span port = colon > 0 ? span_from(here, colon) : SPAN("0");
-    write_text(&i->w, "redis_version:%.*s\r\nredis_mode:standalone\r\n", (int)version.len,
-               version.ptr);
+    write_text(&i->w, "redis_version:%.*s\r\n%sredis_mode:standalone\r\n", (int)version.len,
+               version.ptr, f->about->lines);
     write_text(&i->w, "os:Linux\r\narch_bits:%zu\r\nmultiplexing_api:epoll\r\n",
                sizeof(void *) * 8);
     line(i, "process_id", f->pid);
@@ -159,6 +159,8 @@ static void cashew(struct info *i)
     struct proto_number n;
     write_text(&i->w, "cashew_version:%.*s\r\npool:%.*s\r\n", (int)f->version.len, f->version.ptr,
                (int)f->pool.len, f->pool.ptr);
+    write_text(&i->w, "server_version:%s\r\n",
+               f->about->version[0] == '\0' ? "unknown" : f->about->version);
     line(i, "workers", f->workers);
     line(i, "servers", f->server_count);
     for (uint32_t k = 0; f->number(f, k, &n); k++)

@@ -45,7 +45,7 @@ static const struct proto_facts facts = {
     .server_count = 2,
     .pool = {"alpha", 5},
     .version = {"1.0", 3},
-    .server_version = {"8.0.1", 5},
+    .about = &(const struct proto_about){"8.0.1", "server_name:valkey\r\n"},
     .number = number,
     .server_number = server_number,
     .server = server,
@@ -168,6 +168,33 @@ static void test_what_can_only_be_so(void **state)
 }
 
 /* Of one who speaks RESP3, in database 5, as somebody. */
+/* What servers say when they are asked what they are. */
+static void test_about(void **state)
+{
+    (void)state;
+    struct proto_about a = {"1", ""};
+    static const char redis[] =
+        "$60\r\n# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n";
+    static const char valkey[] =
+        "=9\r\ntxt:# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\n"
+        "valkey_version:8.1.0\r\nvalkey_release_stage:ga\r\nos:Linux";
+    assert_true(proto_redis.about_read(span_str(redis), &a));
+    assert_string_equal(a.version, "7.0.15");
+    assert_string_equal(a.lines, "");
+    assert_true(proto_redis.about_read(span_str(valkey), &a));
+    assert_string_equal(a.version, "7.2.4");
+    assert_string_equal(
+        a.lines, "server_name:valkey\r\nvalkey_version:8.1.0\r\nvalkey_release_stage:ga\r\n");
+    /* Nothing of these is taken. */
+    assert_false(proto_redis.about_read(SPAN("-NOPERM no\r\n"), &a));
+    assert_false(proto_redis.about_read(SPAN(""), &a));
+    assert_false(proto_redis.about_read(SPAN("redis_version:"), &a));
+    assert_false(proto_redis.about_read(SPAN("redis_version:\r\n"), &a));
+    assert_false(proto_redis.about_read(
+        SPAN("redis_version:1234567890123456789012345678901234567890\r\n"), &a));
+    assert_string_equal(a.version, "7.2.4");
+}
+
 static void test_resp3(void **state)
 {
     (void)state;
@@ -190,7 +217,9 @@ static void test_info_and_config(void **state)
     struct talk t;
     begin(&t, &plain);
     expect(&t, "TIME\n", "*2\r\n$10\r\n1700000000\r\n$1\r\n1\r\n");
-    expect_within(&t, "INFO\n", "# Server\r\nredis_version:8.0.1\r\nredis_mode:standalone\r\n");
+    expect_within(
+        &t, "INFO\n",
+        "# Server\r\nredis_version:8.0.1\r\nserver_name:valkey\r\nredis_mode:standalone\r\n");
     expect_within(&t, "INFO\n", "\r\n\r\n# Replication\r\nrole:master\r\n");
     expect_within(&t, "INFO everything\n", "connected_clients:5\r\n");
     expect_within(&t, "INFO memory\n", "used_memory_human:1.50K\r\n");
@@ -208,9 +237,8 @@ static void test_info_and_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_what_can_only_be_so),
-        cmocka_unit_test(test_info_and_config),
+        cmocka_unit_test(test_identity),        cmocka_unit_test(test_what_can_only_be_so),
+        cmocka_unit_test(test_info_and_config), cmocka_unit_test(test_about),
         cmocka_unit_test(test_resp3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
