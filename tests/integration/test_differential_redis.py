@@ -22,9 +22,12 @@ UNORDERED = set("""keys smembers sinter sunion sdiff spop srandmember hgetall hk
 
 # Commands whose replies are of the moment or of the process: their shape is compared, not what they say.
 VOLATILE = set("""client|id client|info hello time lastsave randomkey acl|genpass memory|stats memory|usage
-    memory|malloc-stats memory|doctor object|idletime latency|doctor xadd xpending xinfo|consumers xinfo|stream
+    memory|malloc-stats memory|doctor object|idletime latency|doctor bgsave bgrewriteaof xadd xpending xinfo|consumers xinfo|stream
     xautoclaim ttl pttl function|stats slowlog|get lolwut command|docs cluster|nodes cluster|myid""".split())
 
+
+# What INFO says while a server saves.
+BUSY = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
 
 # Commands of a server that the session leaves out.
 LEFT_OUT = {
@@ -145,6 +148,9 @@ def begin(servers, port, protocol):
         client.script_flush()
         client.execute_command("FUNCTION", "FLUSH")
         client.config_resetstat()
+        client.config_set("slowlog-log-slower-than", -1)
+        harness.wait_for(lambda info=client.info: all(info("persistence")[key] == 0 for key in BUSY),
+                         what="the end of what a session before this one began")
     both = (harness.Raw(servers[0].port), harness.Raw(port))
     greet(both, protocol)
     return both
