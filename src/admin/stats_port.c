@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "admin/stats_http.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/addr.h"
 #include "io/listen.h"
@@ -60,13 +60,6 @@ struct stats_port {
     struct peer peers[PEERS_MAX]; /* oldest first */
     struct pollfd polls[POLL_PEERS + PEERS_MAX];
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void peer_enter(struct stats_port *p, struct peer *peer, enum state state, uint64_t ms)
 {

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "io/accept.h"
 #include "io/kernel.h"
 #include "io/resolve.h"
@@ -320,7 +321,7 @@ static void epoll_poll(struct loop *l, int ms)
 {
     struct epoll_loop *e = self(l);
     int n = epoll_wait(e->epfd, e->events, LOOP_EVENTS_PER_TURN, list_empty(&e->rescan) ? ms : 0);
-    l->now = kernel_now();
+    l->now = clock_ms();
     /* What callbacks put on the list from here on is for the next turn. */
     struct list again;
     list_move(&again, &e->rescan);
@@ -369,7 +370,7 @@ static struct loop *epoll_open(void)
         return NULL;
     list_init(&e->rescan);
     accepting_init(&e->accepting, &e->base, epoll_accept_start);
-    e->base.now = kernel_now();
+    e->base.now = clock_ms();
     e->epfd = epoll_create1(EPOLL_CLOEXEC);
     e->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Every write to the eventfd is an edge, so it need not be read. */

@@ -11,9 +11,6 @@
 #include "base/must.h"
 #include "io/addr.h"
 
-/** The monotonic clock, ms. */
-uint64_t kernel_now(void);
-
 /** Begins to connect a new non-blocking socket, with TCP_NODELAY on TCP. Returns its fd, which is
  * the caller's, or a negative errno. It is done, or has failed, when the fd is writable. */
 must_check int kernel_connect(const struct addr *to);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "io/accept.h"
 #include "io/kernel.h"
 #include "io/resolve.h"
@@ -723,7 +724,7 @@ static void uring_poll(struct loop *l, int ms)
 {
     struct uring_loop *u = self(l);
     enter(u, list_empty(&u->rescan) ? ms : 0);
-    l->now = kernel_now();
+    l->now = clock_ms();
     u->turn++;
     /* What callbacks put on the list from here on is for the next turn. */
     struct list again;
@@ -820,7 +821,7 @@ static struct loop *uring_open(void)
     list_init(&u->rescan);
     list_init(&u->apart);
     accepting_init(&u->accepting, &u->base, watch_acceptor);
-    u->base.now = kernel_now();
+    u->base.now = clock_ms();
     u->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     int err = u->wakefd < 0 ? -errno : make_ring(u);
     if (err != 0) {

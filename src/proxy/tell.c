@@ -2,9 +2,9 @@
 #include "proxy/tell.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "conf/key.h"
 #include "io/addr.h"
 #include "proxy/request.h"
@@ -53,13 +53,6 @@ static const char *setting(const struct proto_facts *f, uint32_t i, char *value,
     return pool_keys.keys[i].name;
 }
 
-static uint64_t wall_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 /* Bytes of memory that the process has; 0 where the kernel does not say. */
 static uint64_t resident(void)
 {
@@ -91,7 +84,7 @@ static void gather(struct client *c, struct ends *ends, struct proto_facts *f)
             addr_of_here(&a, c->stream.sock.fd) ? span_str(addr_text(&a, ends->here)) : SPAN(""),
         .client_fd = c->stream.sock.fd,
         .client_age = (uint32_t)(loop_now(px->loop) / 1000) - c->came,
-        .now_us = wall_us(),
+        .now_us = clock_wall_us(),
         .uptime = stats_uptime(px->all_stats),
         .pid = (uint64_t)getpid(),
         .workers = stats_workers(px->all_stats),

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 enum { BACKTRACE_MAX = 64 };
@@ -26,13 +26,6 @@ struct ending {
     bool begun;
     uint64_t due; /* ms; UINT64_MAX: no bound */
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Runs in a thread whose memory may be broken: only what is safe in a signal handler is used. The
  * handler was reset when it was called, so that the signal raised here, which is delivered after

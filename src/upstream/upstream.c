@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "upstream/conn_late.h"
 #include "upstream/private.h"
 #include "upstream/probe.h"
@@ -362,17 +363,10 @@ bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *
     return sc != NULL && pushed(up, server, server_conn_push_buf(sc, part, wire));
 }
 
-static uint64_t wall_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 void upstream_ejected(struct upstream *up, uint32_t server)
 {
     stat_add(&up->stats->server_ejects, 1);
-    stat_set(&up->slots[server].stats->server_ejected_at, wall_us());
+    stat_set(&up->slots[server].stats->server_ejected_at, clock_wall_us());
     probe_away(&up->probes[server]);
 }
 
