@@ -9,10 +9,6 @@
 #include "proxy/split.h"
 #include "proxy/tell.h"
 
-/* A request of at least this many bytes is linked into the server's queue rather than copied, where
- * it can be. */
-enum { LINK_BYTES = 16384 };
-
 /* The key whose server gets the requests that name no key: always the same one. */
 #define KEYLESS SPAN("placeholder")
 
@@ -316,7 +312,7 @@ static enum request_fate send_whole(struct client *c, const struct request_view 
     r->part.expect = v->expect;
     r->hush = v->hush;
     struct buf linked = {0};
-    bool taken = v->wire.len >= LINK_BYTES && v->wire.ptr == in.ptr && v->wire.len == v->len &&
+    bool taken = v->wire.len >= REQUEST_LINKED && v->wire.ptr == in.ptr && v->wire.len == v->len &&
                  stream_take(&c->stream, in, v->len, &linked);
     bool good = taken ? upstream_send_buf(up, server, &c->lane, &r->part, &linked)
                       : upstream_send(up, server, &c->lane, &r->part, v->wire);

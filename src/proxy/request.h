@@ -17,6 +17,10 @@
 
 struct split;
 
+/** A request of at least so many bytes is linked into the server's queue rather than copied, where it can
+ * be. */
+enum { REQUEST_LINKED = 16384 };
+
 /** A reply of so many bytes that waits for its turn lies in the request itself. */
 enum { REQUEST_FEW = 84 };
 

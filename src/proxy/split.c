@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 
-/* A part's request of at least this many bytes is linked rather than copied. */
-enum { LINK_BYTES = 16384 };
-
 struct piece {
     struct part part;
     struct split *split;
@@ -275,7 +272,7 @@ static void send_piece(struct client *c, struct piece *p, const struct request_v
     bool good = c->front->proto->compose_part(v, order, count, wire);
     if (!good)
         piece_error(p, SPAN("Cannot allocate memory"));
-    else if (buf_len(wire) >= LINK_BYTES)
+    else if (buf_len(wire) >= REQUEST_LINKED)
         good = upstream_send_buf(up, server, &c->lane, &p->part, wire);
     else
         good = upstream_send(up, server, &c->lane, &p->part, buf_span(wire));
