@@ -6,6 +6,7 @@
 
 #include "proto/redis/login.h"
 #include "proto/redis/number.h"
+#include "proto/redis/words.h"
 
 /* A line of text of bounded length; what does not fit is cut. */
 struct line {
@@ -40,11 +41,6 @@ static bool finish(struct line *l, struct request_view *v, struct buf *scratch)
         return false;
     answer_static(v, span_from(buf_span(scratch), before));
     return true;
-}
-
-static struct span word(const struct request_view *v, uint32_t i)
-{
-    return args_span(v->args, v->base, i);
 }
 
 void answer_static(struct request_view *v, struct span text)
@@ -87,31 +83,39 @@ bool answer_unknown_sub(const struct command *c, struct request_view *v, struct 
     return finish(&l, v, scratch);
 }
 
-bool answer_arity(const struct command *c, struct request_view *v, struct buf *scratch)
+/* `before`, the name of the command, `behind`. */
+static bool answer_named(const struct command *c, struct span before, struct span behind,
+                         struct request_view *v, struct buf *scratch)
 {
     struct line l = {.len = 0};
-    put(&l, SPAN("-ERR wrong number of arguments for '"));
+    put(&l, before);
     put(&l, span_str(c->name));
-    put(&l, SPAN("' command"));
+    put(&l, behind);
     return finish(&l, v, scratch);
+}
+
+bool answer_arity(const struct command *c, struct request_view *v, struct buf *scratch)
+{
+    return answer_named(c, SPAN("-ERR wrong number of arguments for '"), SPAN("' command"), v,
+                        scratch);
 }
 
 bool answer_refused(const struct command *c, struct request_view *v, struct buf *scratch)
 {
-    struct line l = {.len = 0};
-    put(&l, SPAN("-ERR command '"));
-    put(&l, span_str(c->name));
-    put(&l, SPAN("' is not supported by this proxy"));
-    return finish(&l, v, scratch);
+    return answer_named(c, SPAN("-ERR command '"), SPAN("' is not supported by this proxy"), v,
+                        scratch);
+}
+
+bool answer_not_inside(const struct command *c, struct request_view *v, struct buf *scratch)
+{
+    return answer_named(c, SPAN("-ERR command '"),
+                        SPAN("' can't be a part of a transaction behind this proxy"), v, scratch);
 }
 
 bool answer_denied(const struct command *c, struct request_view *v, struct buf *scratch)
 {
-    struct line l = {.len = 0};
-    put(&l, SPAN("-NOPERM command '"));
-    put(&l, span_str(c->name));
-    put(&l, SPAN("' is denied by this proxy (the pool's key `commands`)"));
-    return finish(&l, v, scratch);
+    return answer_named(c, SPAN("-NOPERM command '"),
+                        SPAN("' is denied by this proxy (the pool's key `commands`)"), v, scratch);
 }
 
 bool answer_closed(const struct command *c, struct span key, struct request_view *v,

@@ -29,6 +29,10 @@ must_check bool answer_arity(const struct command *c, struct request_view *v, st
 must_check bool answer_refused(const struct command *c, struct request_view *v,
                                struct buf *scratch);
 
+/** It can't be queued in a transaction. */
+must_check bool answer_not_inside(const struct command *c, struct request_view *v,
+                                  struct buf *scratch);
+
 /** The pool's configuration denies it. */
 must_check bool answer_denied(const struct command *c, struct request_view *v, struct buf *scratch);
 

@@ -8,11 +8,7 @@
 #include "proto/redis/reply.h"
 #include "proto/redis/split.h"
 #include "proto/redis/transaction.h"
-
-static struct span word(const struct request_view *v, uint32_t i)
-{
-    return args_span(v->args, v->base, i);
-}
+#include "proto/redis/words.h"
 
 /* Words that only a web browser sends: redis takes them for an attack from a web page and closes
  * without a word, since what follows may be anything. */

@@ -4,17 +4,13 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "proto/redis/words.h"
 
 static void add_range(struct request_view *v, uint32_t first, uint32_t count, uint32_t step)
 {
     must(v->ranges < KEY_RANGES);
     if (count > 0)
         v->keys[v->ranges++] = (struct key_range){first, count, step};
-}
-
-static struct span word(const struct request_view *v, uint32_t i)
-{
-    return args_span(v->args, v->base, i);
 }
 
 static void range_keys(const struct key_place *k, struct request_view *v)

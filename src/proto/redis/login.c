@@ -7,11 +7,7 @@
 #include "proto/redis/identity.h"
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
-
-static struct span word(const struct request_view *v, uint32_t i)
-{
-    return args_span(v->args, v->base, i);
-}
+#include "proto/redis/words.h"
 
 static struct proto_login pool_login(const struct proto_session *ses)
 {

@@ -8,6 +8,7 @@
 #include "proto/redis/keys.h"
 #include "proto/redis/login.h"
 #include "proto/redis/number.h"
+#include "proto/redis/words.h"
 
 static struct span changed(const struct proto_session *ses)
 {
@@ -75,16 +76,6 @@ void transaction_verb(const struct command *c, struct request_view *v)
     }
 }
 
-static bool answer_not_inside(const struct command *c, struct request_view *v, struct buf *scratch)
-{
-    size_t before = buf_len(scratch);
-    if (!buf_append(scratch, SPAN("-ERR command '")) || !buf_append(scratch, span_str(c->name)) ||
-        !buf_append(scratch, SPAN("' can't be a part of a transaction behind this proxy\r\n")))
-        return false;
-    answer_static(v, span_from(buf_span(scratch), before));
-    return true;
-}
-
 void transaction_bad_exec(struct request_view *v)
 {
     v->kind = REQUEST_SESSION;
@@ -138,11 +129,6 @@ static uint64_t seconds_ms(struct span s)
     if (!(seconds > 0))
         return 0;
     return seconds < 1e12 ? (uint64_t)(seconds * 1000) : BLOCK_FOREVER;
-}
-
-static struct span word(const struct request_view *v, uint32_t i)
-{
-    return args_span(v->args, v->base, i);
 }
 
 /* What stands behind BLOCK in XREAD and XREADGROUP, ms. */
