@@ -6,12 +6,14 @@
 #include <pthread.h>
 #include <regex.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -305,6 +307,23 @@ static void test_threads_never_mix_lines_and_lose_none_over_a_reopen(void **stat
     assert_int_equal(whole, THREADS * LINES);
 }
 
+/* The last words of a daemon, whose stderr is nobody's. */
+static void test_log_tells_what_must_not_be(void **state)
+{
+    struct place *p = *state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(STDERR_FILENO);
+        signal(SIGABRT, SIG_DFL);
+        must_failed("a < b", "x.c", 7);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(content(p, p->path), " x.c:7: a < b\n"));
+}
+
 static void test_file_name_is_the_last_part(void **state)
 {
     struct place *p = *state;
@@ -335,6 +354,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_threads_never_mix_lines_and_lose_none_over_a_reopen,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_name_is_the_last_part, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_tells_what_must_not_be, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
