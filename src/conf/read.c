@@ -8,7 +8,7 @@
 #include "conf/key.h"
 #include "conf/names.h"
 
-/* How many mappings a `<<` chain may run through: so that one that runs in a circle ends. */
+/* How many mappings a chain of `<<` may run through: so that one that runs in a circle ends. */
 enum { MERGE_MAX = 16 };
 
 /* What is needed only while a file is read. */
@@ -124,7 +124,8 @@ static void read_section(struct section *s, struct node map)
         map = s->merged;
     }
     if (map.raw != NULL)
-        report_add(s->report, s->at, "'<<' runs in a circle");
+        report_add(s->report, s->at, "'<<' runs in a circle, or through more than %d mappings",
+                   MERGE_MAX);
 }
 
 static bool server_add(struct conf_pool *pool, uint32_t *room, struct conf_server *server)

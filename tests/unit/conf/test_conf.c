@@ -490,7 +490,7 @@ static const struct {
     {"p:\n  listen: @a\n", "f:2:11: error: not YAML: "},
     {POOL("") "---\nq: 1\n", "f:6:1: error: a second YAML document"},
     {"p: *q\n", "f:1:5: error: no anchor '&q' is known for the alias '*q'\n"},
-    {"p: &p {<<: *p}\n", "f:1:1: error: '<<' runs in a circle\n"},
+    {"p: &p {<<: *p}\n", "f:1:1: error: '<<' runs in a circle, or through more than 16 mappings\n"},
     {"p: {<<: 1, listen: a:1, servers: [a:1:1]}\n",
      "f:1:9: error: '<<' takes an alias of a mapping\n"},
     {"p:\n  listen: a\xff:1\n", "f:2:12: error: byte 0xff is not text: "},
