@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What one client may ask, and leave unread, is bounded, and so is what waits for a server: first by waiting, then by
  * an error, then by the end of the connection. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,36 +9,21 @@
 #define HEAD "p:\n  listen: 127.0.0.1:1\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *server(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
-}
-
 /* A server with two requests in flight takes no third; the waiting clients go on in order as it answers. */
 static void test_busy_server_makes_clients_wait(void **state)
 {
     (void)state;
     struct sim_peer *c[5];
     rig_open(r, HEAD "  max_in_flight: 2\n" ONE);
-    server()->hold = true;
+    a()->hold = true;
     for (int i = 0; i < 5; i++) {
         c[i] = rig_client(r, 0);
         rig_ask(r, c[i], "GET k%d", i);
     }
-    assert_int_equal(server()->requests, 2);
-    server()->hold = false;
-    fake_send_all(server());
-    assert_int_equal(server()->requests, 5);
+    assert_int_equal(a()->requests, 2);
+    a()->hold = false;
+    fake_send_all(a());
+    assert_int_equal(a()->requests, 5);
     for (int i = 0; i < 5; i++) {
         char key[8] = {'k', (char)('0' + i), 0};
         rig_expect_get(r, c[i], key);
@@ -49,7 +34,7 @@ static void test_waiter_that_leaves(void **state)
 {
     (void)state;
     rig_open(r, HEAD "  max_in_flight: 1\n" ONE);
-    server()->hold = true;
+    a()->hold = true;
     struct sim_peer *first = rig_client(r, 0);
     struct sim_peer *leaves = rig_client(r, 0);
     struct sim_peer *last = rig_client(r, 0);
@@ -58,28 +43,28 @@ static void test_waiter_that_leaves(void **state)
     rig_ask(r, last, "GET k3");
     sim_peer_reset(leaves, -ECONNRESET);
     sim_settle(r->loop);
-    server()->hold = false;
-    fake_send_all(server());
+    a()->hold = false;
+    fake_send_all(a());
     rig_expect_get(r, first, "k1");
     rig_expect_get(r, last, "k3");
-    assert_int_equal(server()->requests, 2);
+    assert_int_equal(a()->requests, 2);
 }
 
 static void test_waiter_times_out(void **state)
 {
     (void)state;
     rig_open(r, HEAD "  timeout: 400\n  max_in_flight: 1\n" ONE);
-    server()->hold = true;
+    a()->hold = true;
     struct sim_peer *first = rig_client(r, 0);
     struct sim_peer *waits = rig_client(r, 0);
     rig_ask(r, first, "GET k1");
     sim_advance(r->loop, 300);
     rig_ask(r, waits, "GET k2");
-    assert_int_equal(server()->requests, 1);
+    assert_int_equal(a()->requests, 1);
     sim_advance(r->loop, 150);
     /* The first was given up, and the waiter went on to a fresh connection. */
     EXPECT(r, first, "-ERR Connection timed out (server 'a', 400 ms)\r\n");
-    assert_int_equal(server()->requests, 2);
+    assert_int_equal(a()->requests, 2);
     EXPECT(r, waits, "");
     sim_advance(r->loop, 400);
     EXPECT(r, waits, "-ERR Connection timed out (server 'a', 400 ms)\r\n");
@@ -89,13 +74,13 @@ static void test_server_ends_while_clients_wait(void **state)
 {
     (void)state;
     rig_open(r, HEAD "  max_in_flight: 1\n" ONE);
-    server()->hold = true;
+    a()->hold = true;
     struct sim_peer *first = rig_client(r, 0);
     struct sim_peer *waits = rig_client(r, 0);
     rig_ask(r, first, "GET k1");
     rig_ask(r, waits, "GET k2");
-    server()->hold = false;
-    sim_peer_close(fake_conn_now(server())->peer);
+    a()->hold = false;
+    sim_peer_close(fake_conn_now(a())->peer);
     sim_settle(r->loop);
     rig_expect_begin(r, first, "-ERR unknown (server 'a' closed the connection)\r\n");
     rig_expect_get(r, waits, "k2");
@@ -120,12 +105,12 @@ static void test_output_limit(void **state)
     struct sim_peer *c = rig_client(r, 0);
     struct sim_peer *other = rig_client(r, 0);
     sim_peer_limit(c, SIM_UNLIMITED, 0);
-    server()->hold = true;
+    a()->hold = true;
     for (int i = 0; i < 10; i++)
         rig_ask(r, c, "GET big:20000");
     rig_ask(r, other, "GET k");
-    server()->hold = false;
-    fake_send_all(server());
+    a()->hold = false;
+    fake_send_all(a());
     assert_true(sim_peer_gone(c));
     assert_int_equal(POOL_STAT(r, client_overflow), 1);
     rig_expect_get(r, other, "k");
@@ -163,7 +148,7 @@ static void test_request_size(void **state)
     rig_send(r, c, buf_span(&wire));
     EXPECT(r, c,
            "+OK\r\n-ERR request is too large (max_request_size is 100 bytes)\r\n$3\r\n<k>\r\n");
-    assert_int_equal(server()->requests, 2);
+    assert_int_equal(a()->requests, 2);
     /* What comes in pieces is not even kept: the connection ends. */
     SEND(r, c, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$200\r\n");
     SEND(r, c, value);
@@ -214,7 +199,7 @@ static void test_busy_client_is_not_idle(void **state)
     sim_peer_limit(stuck, SIM_UNLIMITED, 0);
     rig_ask(r, reads, "GET big:100000");
     rig_ask(r, stuck, "GET big:100000");
-    server()->hold = true;
+    a()->hold = true;
     rig_ask(r, waits, "GET k");
     for (int i = 0; i < 8; i++) {
         sim_advance(r->loop, 900);
@@ -224,8 +209,8 @@ static void test_busy_client_is_not_idle(void **state)
     assert_false(sim_peer_ended(reads) || sim_peer_ended(waits));
     assert_true(sim_peer_gone(stuck));
     assert_int_equal(POOL_STAT(r, client_idle), 1);
-    server()->hold = false;
-    fake_send_all(server());
+    a()->hold = false;
+    fake_send_all(a());
     rig_expect_get(r, waits, "k");
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A request that is for all servers reaches each of them once, and none is left out in silence. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 
@@ -8,19 +8,9 @@
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 #define THREE ONE "   - 127.0.0.1:7002:1 b\n   - 127.0.0.1:7003:1 c\n"
 
-static struct rig rig;
-static struct rig *const r = &rig;
-
 static struct fake *fake(uint32_t server)
 {
     return &rig.fakes[0][server];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
 }
 
 static void test_all_are_asked(void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* When a server fails, every request on its connection is answered once, with the reason, and no
  * byte of it ever reaches somebody else's request. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -13,27 +13,6 @@
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 #define EJECT "  auto_eject_hosts: true\n  server_retry_timeout: 2000\n"
 #define TWO ONE "   - 127.0.0.1:7002:1 b\n"
-
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static struct fake *b(void)
-{
-    return &rig.fakes[0][1];
-}
-
-/* Every test begins with open_rig() and ends with this. */
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
-}
 
 /* ---- what a server must not say ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An ejected server is asked whether it is alive before it gets keys again; servers may be asked
  * without traffic, too; and what becomes of the keys meanwhile. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,21 +13,9 @@
 #define TWO "  servers:\n   - 127.0.0.1:7001:1 a\n   - 127.0.0.1:7002:1 b\n"
 #define REFUSED "-ERR Connection refused (server 'a')\r\n"
 
-static struct rig rig;
-static struct rig *const r = &rig;
 static struct sim_peer *client;
 static const char *on_a;
 static const char *on_b;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static struct fake *b(void)
-{
-    return &rig.fakes[0][1];
-}
 
 static void open_rig(const char *conf)
 {
@@ -35,13 +23,6 @@ static void open_rig(const char *conf)
     client = rig_client(r, 0);
     on_a = rig_key(r, 0, 0);
     on_b = rig_key(r, 1, 0);
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
 }
 
 static void refuse(struct fake *f, bool refuses)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The lines of busy servers: who waits is let in when there is room, in order, and not asked in vain;
  * what a server's queues show meanwhile; and what one request sees of the ring. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,21 +11,6 @@
 #define HEAD "p:\n  listen: 127.0.0.1:1\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 #define TWO ONE "   - 127.0.0.1:7002:1 b\n"
-
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
-}
 
 /* ---- how often requests are read ---- */
 

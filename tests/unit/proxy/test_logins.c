@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Odd moments of clients that ask for another user, database or version of the protocol. */
-#include "rig.h"
+#include "one_rig.h"
 
 #define POOL "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
-
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
-}
 
 /* A server says no to a login, in an error that is a string with a length: the client gets a line of it, and no part of
  * one that would make it wait for more. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a burst needed is given back some seconds after it, and then nothing wakes up for it. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <string.h>
 
@@ -9,24 +9,9 @@
 
 enum { MIB = 1 << 20 };
 
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *server(void)
-{
-    return &rig.fakes[0][0];
-}
-
 static const struct meter *meter(void)
 {
     return &r->loop->pool.meter;
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
 }
 
 /* What many clients did not read for a while is given back once they have read it. */
@@ -68,7 +53,7 @@ static void test_after_requests(void **state)
     struct sim_peer *c[100];
     struct buf wire = {0};
     rig_open(r, HEAD ONE);
-    server()->hold = true;
+    a()->hold = true;
     for (int i = 0; i < 600; i++)
         resp(&wire, "GET k");
     size_t before = meter()->used;
@@ -78,7 +63,7 @@ static void test_after_requests(void **state)
     }
     assert_int_equal(r->proxy->request_slab.live, 60000);
     size_t peak = meter()->used;
-    fake_send_all(server());
+    fake_send_all(a());
     sim_advance(r->loop, 10000);
     assert_int_equal(r->proxy->request_slab.live, 0);
     assert_true(r->proxy->request_slab.page_count <= 4);

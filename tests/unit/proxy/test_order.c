@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Every client gets the replies to its own requests, in their order, and nothing else; and a client
  * that leaves, or asks too much, troubles nobody. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,19 +14,6 @@
 #define MEMCACHE                                                                                   \
     "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  servers:\n   - 127.0.0.1:7001:1 a\n"                \
     "   - 127.0.0.1:7002:1 b\n"
-
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static struct fake *b(void)
-{
-    return &rig.fakes[0][1];
-}
 
 static void hold(bool on)
 {
@@ -45,13 +32,6 @@ static int open_memcache(void **state)
 {
     (void)state;
     rig_open(r, MEMCACHE);
-    return 0;
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What an attentive reader doubted: odd moments at which the proxy could lose step, wait for ever or end twice. */
-#include "rig.h"
+#include "one_rig.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,26 +9,6 @@
 #define MEMCACHE "p:\n  listen: 127.0.0.1:1\n  hash: md5\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 #define TWO ONE "   - 127.0.0.1:7002:1 b\n"
-
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
-{
-    return &rig.fakes[0][0];
-}
-
-static struct fake *b(void)
-{
-    return &rig.fakes[0][1];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
-}
 
 /* A client that said QUIT and never closes is cut by its own deadline and by the end of the process, both at the same
  * moment. */
