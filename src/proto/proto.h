@@ -220,6 +220,7 @@ struct request_view {
         join; /* for compose_part() and join(), or tell(); protocol's own. REQUEST_LOGIN: if not 0, and no
                    * server answers, the login is good, and tell() with it makes the answer */
     bool about; /* REQUEST_TELL: it tells what the servers are */
+    bool named; /* REQUEST_SPLIT: join() wants to know the keys */
     uint8_t
         ranges; /* how many of keys[] are in use; 0: no key, any server will do (always the same one) */
     struct key_range keys[KEY_RANGES];
@@ -261,10 +262,11 @@ struct reply_parser {
 struct part_reply {
     struct span
         bytes; /* the server's reply, whole; or, if `failed`, an error line of ours made by error() */
-    bool failed;      /* no reply came: dead server, timeout */
-    bool error;       /* the server answered with an error */
-    uint32_t server;  /* its number in the pool */
-    uint32_t servers; /* of the pool */
+    bool failed;             /* no reply came: dead server, timeout */
+    bool error;              /* the server answered with an error */
+    uint32_t server;         /* its number in the pool */
+    uint32_t servers;        /* of the pool */
+    const struct span *keys; /* of its request, in order, if the view was `named` */
 };
 
 struct proto {

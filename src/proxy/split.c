@@ -2,12 +2,14 @@
 #include "proxy/split.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct piece {
     struct part part;
     struct split *split;
-    uint32_t server;  /* its number in the pool */
-    struct buf reply; /* the server's reply, or an error line of ours */
+    uint32_t server;         /* its number in the pool */
+    const struct span *keys; /* in split.names; NULL: they are not wanted */
+    struct buf reply;        /* the server's reply, or an error line of ours */
     bool failed;
     bool error;
 };
@@ -20,6 +22,8 @@ struct split {
     uint8_t join;
     size_t parked;     /* bytes of the pieces' replies that are counted as the client's */
     uint16_t *part_of; /* by key: the piece it went to; behind the pieces */
+    struct span *
+        names; /* the keys, piece after piece, and behind them their bytes; NULL: they are not wanted */
     struct piece pieces[];
 };
 
@@ -49,6 +53,7 @@ void split_free(struct split *s)
     must(s->left == 0);
     for (uint32_t i = 0; i < s->count; i++)
         drop_reply(&s->pieces[i]);
+    free(s->names);
     free(s);
 }
 
@@ -131,6 +136,7 @@ static void finish(struct split *s)
                                          .failed = s->pieces[i].failed,
                                          .error = s->pieces[i].error,
                                          .server = s->pieces[i].server,
+                                         .keys = s->pieces[i].keys,
                                          .servers = c->front->up->pool->server_count};
     uint32_t bad = UINT32_MAX;
     bool good = c->front->proto->join(s->join, replies, s->count, s->part_of, s->key_count,
@@ -255,6 +261,25 @@ static uint32_t *order_keys(struct proxy *px, struct split *s, uint32_t *ends, u
     return order;
 }
 
+/* Keeps the keys in that order, for the join. False if memory is out. */
+static bool keep_names(struct split *s, const struct request_view *v, const uint32_t *order)
+{
+    size_t bytes = s->key_count * sizeof(*s->names);
+    for (uint32_t i = 0; i < s->key_count; i++)
+        bytes += request_key(v, i).len;
+    s->names = malloc(bytes);
+    if (s->names == NULL)
+        return false;
+    char *text = (char *)&s->names[s->key_count];
+    for (uint32_t i = 0; i < s->key_count; i++) {
+        struct span key = request_key(v, order[i]);
+        memcpy(text, key.ptr, key.len);
+        s->names[i] = span_of(text, key.len);
+        text += key.len;
+    }
+    return true;
+}
+
 /* The piece could not be sent. That does not finish the request: others are still to be sent. */
 static void not_sent(struct piece *p, struct span reason)
 {
@@ -295,9 +320,16 @@ void split_start(struct request *r, const struct request_view *v, uint32_t parts
     r->split = s;
     uint32_t *servers = ends + parts;
     const uint32_t *order = order_keys(px, s, ends, servers);
+    if (v->named && !keep_names(s, v, order)) {
+        s->left = 0;
+        free(ends);
+        request_fail(r, SPAN("Cannot allocate memory"));
+        return;
+    }
     stat_add(&c->front->up->stats->fragments, parts);
     uint32_t begin = 0;
     for (uint32_t i = 0; i < parts; i++) {
+        s->pieces[i].keys = v->named ? s->names + begin : NULL;
         send_piece(c, &s->pieces[i], v, servers[i], order + begin, ends[i] - begin);
         begin = ends[i];
     }

@@ -119,6 +119,7 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
     case CLASS_SUM:
     case CLASS_STREAMS:
         v->join = c->class;
+        v->named = c->class == CLASS_STREAMS;
         if (keys_find(c, v))
             split_or_forward(ses, v);
         else

@@ -68,6 +68,7 @@ static bool join_sum(const struct joining *j)
 struct values {
     struct span rest;
     uint64_t left;
+    const struct span *keys; /* streams: those that were not looked for yet */
 };
 
 static bool values_begin(struct values *v, const struct part_reply *part)
@@ -258,6 +259,86 @@ static bool join_concat(const struct joining *j)
     return ok;
 }
 
+/* Bytes of the value at the front of `in`, of any kind; 0 if it is not whole. */
+static size_t value_len(struct span in)
+{
+    struct reply_parser p = {0};
+    size_t used = 0;
+    enum parse r = redis_reply_parse(&p, REPLY_RESP3, in, &used);
+    redis_reply_reset(&p);
+    return r == PARSE_DONE ? used : 0;
+}
+
+/* Bytes of what is said of the stream `key` if that is next in `v`, the elements of a reply of kind `mark`: a name and
+ * entries, in an array of their own unless they are those of a map. 0: it is another's turn. */
+static size_t stream_len(const struct values *v, char mark, struct span key)
+{
+    char head[NUMBER_MAX + 8];
+    int pair = snprintf(head, sizeof(head), "%s$%zu\r\n", mark == '%' ? "" : "*2\r\n", key.len);
+    size_t head_len = (size_t)pair;
+    size_t len = head_len + key.len + 2;
+    if (v->left == 0 || v->rest.len < len || memcmp(v->rest.ptr, head, head_len) != 0 ||
+        (key.len > 0 && memcmp(v->rest.ptr + head_len, key.ptr, key.len) != 0))
+        return 0;
+    size_t entries = value_len(span_from(v->rest, len));
+    return entries == 0 ? 0 : len + entries;
+}
+
+/* Each reply has the streams that have something to read in the order in which they were asked for: so has the whole. */
+static bool order_streams(const struct joining *j, struct values *v, char mark, struct chain *whole)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < j->count; i++)
+        count += v[i].left;
+    bool ok = append_number(mark, count, j->pool, whole);
+    for (uint32_t i = 0; ok && i < j->key_count; i++) {
+        struct values *from = &v[j->part_of[i]];
+        size_t len = stream_len(from, mark, *from->keys++);
+        ok = len == 0 || chain_append(whole, j->pool, span_of(from->rest.ptr, len));
+        from->rest = span_from(from->rest, len);
+        from->left -= len > 0;
+    }
+    for (uint32_t i = 0; ok && i < j->count; i++)
+        if (v[i].left > 0 || v[i].rest.len > 0)
+            return not_joined(j, i);
+    return ok;
+}
+
+/* A null has none, and only nulls make a null. */
+static bool read_streams(const struct joining *j, struct values *v, char *mark)
+{
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct span reply = j->parts[i].bytes;
+        if (!is_null(reply)) {
+            *mark = *mark == 0 ? reply.ptr[0] : *mark;
+            if (!read_elements(reply, *mark, &v[i]))
+                return not_joined(j, i);
+        }
+        v[i].keys = j->parts[i].keys;
+    }
+    return true;
+}
+
+static bool join_streams(const struct joining *j)
+{
+    if (j->parts[0].keys == NULL)
+        return join_concat(j);
+    struct chain whole = {0};
+    struct values *v = calloc(j->count, sizeof(*v));
+    char mark = 0;
+    bool ok = v != NULL && read_streams(j, v, &mark);
+    if (ok && mark == 0) {
+        ok = pass_on(j, 0);
+    } else if (ok) {
+        ok = order_streams(j, v, mark, &whole);
+        if (ok)
+            chain_splice(j->out, j->pool, &whole);
+    }
+    chain_clear(&whole, j->pool);
+    free(v);
+    return ok;
+}
+
 /* Takes the bulk string at the front of `v`; false if it is none. */
 static bool take_bulk(struct values *v, struct span *s)
 {
@@ -404,7 +485,7 @@ static const struct policy policies[] = {
     [CLASS_MGET] = {REPLY_ARRAY, join_values},
     [CLASS_MSET] = {REPLY_STATUS, join_first},
     [CLASS_SUM] = {REPLY_INTEGER, join_sum},
-    [CLASS_STREAMS] = {REPLY_ELEMENTS, join_concat},
+    [CLASS_STREAMS] = {REPLY_ELEMENTS, join_streams},
     [CLASS_TOTAL] = {REPLY_INTEGER, join_total},
     [CLASS_CONCAT] = {REPLY_ELEMENTS, join_concat},
     [CLASS_PAIRS] = {REPLY_ARRAY, join_pairs},

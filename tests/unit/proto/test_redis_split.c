@@ -236,6 +236,38 @@ static const struct policy_case policy_cases[] = {
     {CLASS_PICK, {"$-1\r\n", "-ERR x\r\n"}, "-ERR x\r\n"},
 };
 
+/* Streams come in the order of the request, whichever server has them. */
+static void test_join_streams(void **state)
+{
+    (void)state;
+    const uint16_t part_of[] = {1, 0, 1, 0};
+    const struct span of_first[] = {SPAN("b"), SPAN("")};
+    const struct span of_second[] = {SPAN("a"), SPAN("a")};
+    static const char *const cases[][3] = {
+        {"*2\r\n*2\r\n$1\r\nb\r\n*0\r\n*2\r\n$0\r\n\r\n*1\r\n:4\r\n",
+         "*2\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n*2\r\n$1\r\na\r\n:3\r\n",
+         "*4\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n*2\r\n$1\r\nb\r\n*0\r\n*2\r\n$1\r\na\r\n:3\r\n"
+         "*2\r\n$0\r\n\r\n*1\r\n:4\r\n"},
+        {"%1\r\n$0\r\n\r\n*0\r\n", "%1\r\n$1\r\na\r\n*0\r\n",
+         "%2\r\n$1\r\na\r\n*0\r\n$0\r\n\r\n*0\r\n"},
+        {"_\r\n", "%1\r\n$1\r\na\r\n*0\r\n", "%1\r\n$1\r\na\r\n*0\r\n"},
+        {"*-1\r\n", "*-1\r\n", "*-1\r\n"},
+        {"*-1\r\n", "*1\r\n*2\r\n$1\r\nx\r\n*0\r\n", NULL},
+        {"*-1\r\n", "*1\r\n*2\r\n$1\r\na\r\n", NULL},
+        {"*-1\r\n", "*1\r\n*2\r\n$9\r\na\r\n*0\r\n", NULL},
+        {"*-1\r\n", "*3\r\n*2\r\n$1\r\na\r\n*0\r\n*2\r\n$1\r\na\r\n*0\r\n*2\r\n$1\r\na\r\n*0\r\n",
+         NULL},
+        {"*0\r\n", "%0\r\n", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct part_reply parts[] = {{.bytes = span_str(cases[i][0]), .keys = of_first},
+                                           {.bytes = span_str(cases[i][1]), .keys = of_second}};
+        expect_join(CLASS_STREAMS, parts, 2, part_of, 4,
+                    cases[i][2] == NULL ? SPAN("") : span_str(cases[i][2]),
+                    cases[i][2] == NULL ? 1 : none);
+    }
+}
+
 static void test_policies(void **state)
 {
     (void)state;
@@ -334,10 +366,11 @@ static void test_many_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts),       cmocka_unit_test(test_join_values),
-        cmocka_unit_test(test_join_counts), cmocka_unit_test(test_join_ok),
-        cmocka_unit_test(test_join_errors), cmocka_unit_test(test_many_parts),
-        cmocka_unit_test(test_policies),    cmocka_unit_test(test_cursors),
+        cmocka_unit_test(test_parts),        cmocka_unit_test(test_join_values),
+        cmocka_unit_test(test_join_counts),  cmocka_unit_test(test_join_ok),
+        cmocka_unit_test(test_join_errors),  cmocka_unit_test(test_many_parts),
+        cmocka_unit_test(test_join_streams), cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_cursors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
