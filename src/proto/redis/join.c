@@ -64,17 +64,19 @@ static bool join_sum(const struct joining *j)
     return append_number(':', sum, j->pool, j->out);
 }
 
-/* What is left of the array that a part replied with. */
+/* What is left of the elements that a part replied with. */
 struct values {
     struct span rest;
     uint64_t left;
     const struct span *keys; /* streams: those that were not looked for yet */
 };
 
-static bool values_begin(struct values *v, const struct part_reply *part)
+/* The elements of the array, set or map that `reply` is, and how many; false if it is none, or is not
+ * of the kind `mark`. */
+static bool read_elements(struct span reply, char mark, struct values *v)
 {
-    size_t header = read_line(part->bytes, '*', &v->left);
-    v->rest = span_from(part->bytes, header);
+    size_t header = read_line(reply, mark, &v->left);
+    v->rest = span_from(reply, header);
     return header > 0;
 }
 
@@ -108,7 +110,7 @@ static bool fill_array(struct values *v, const struct part_reply *parts, uint32_
                        struct chain *out, uint32_t *bad)
 {
     for (uint32_t i = 0; i < part_count; i++) {
-        if (!values_begin(&v[i], &parts[i])) {
+        if (!read_elements(parts[i].bytes, '*', &v[i])) {
             *bad = i;
             return false;
         }
@@ -200,7 +202,7 @@ static bool join_least_pair(const struct joining *j)
     uint64_t least[2] = {UINT64_MAX, UINT64_MAX};
     for (uint32_t i = 0; i < j->count; i++) {
         struct values v;
-        if (!values_begin(&v, &j->parts[i]) || v.left != 2)
+        if (!read_elements(j->parts[i].bytes, '*', &v) || v.left != 2)
             return not_joined(j, i);
         for (size_t k = 0; k < 2; k++) {
             uint64_t n = 0;
@@ -221,15 +223,6 @@ static bool is_null(struct span reply)
 {
     return span_eq(reply, SPAN("*-1\r\n")) || span_eq(reply, SPAN("$-1\r\n")) ||
            span_eq(reply, SPAN("_\r\n"));
-}
-
-/* The elements of the array, set or map that `reply` is, and how many; false if it is none, or is not
- * of the kind `mark`. */
-static bool read_elements(struct span reply, char mark, struct values *v)
-{
-    size_t header = read_line(reply, mark, &v->left);
-    v->rest = span_from(reply, header);
-    return header > 0;
 }
 
 /* All elements one after the other. A null has none; only nulls make a null. */
