@@ -83,18 +83,10 @@ static void on_failed(struct part *p, struct span reason)
     no_reply(r, reason);
 }
 
-static void on_drains(struct part *p)
-{
-    request_events.drains(p);
-}
-
-static bool on_stays(const struct part *p)
-{
-    return request_events.stays(p);
-}
-
-static const struct part_events events = {
-    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
+static const struct part_events events = {.reply = on_reply,
+                                          .failed = on_failed,
+                                          .drains = request_part_drains,
+                                          .stays = request_part_stays};
 
 /* Sends it on a connection of the profile that it asks for. */
 static void ask(struct client *c, const struct request_view *v, uint32_t server)

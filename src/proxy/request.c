@@ -219,18 +219,20 @@ static void on_failed(struct part *p, struct span reason)
     request_fail(r, reason);
 }
 
-static void on_drains(struct part *p)
+void request_part_drains(struct part *p)
 {
     request_drains(container_of(p, struct request, part));
 }
 
-static bool on_stays(const struct part *p)
+bool request_part_stays(const struct part *p)
 {
     return request_stays(container_of(p, struct request, part));
 }
 
-const struct part_events request_events = {
-    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
+const struct part_events request_events = {.reply = on_reply,
+                                           .failed = on_failed,
+                                           .drains = request_part_drains,
+                                           .stays = request_part_stays};
 
 void request_no_memory(struct client *c)
 {

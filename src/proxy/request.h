@@ -103,6 +103,10 @@ void request_free(struct request *r);
 /** What part_events say of drains() and stays(), for every part of `r`; and the part ended. */
 void request_drains(struct request *r);
 bool request_stays(const struct request *r);
+
+/** The same, of the one part that a request holds in itself. */
+void request_part_drains(struct part *p);
+bool request_part_stays(const struct part *p);
 void request_part_ended(struct request *r, const struct part *p);
 
 /** Adds to the parked reply. False if memory is out. */

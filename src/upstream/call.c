@@ -31,19 +31,7 @@ static void on_failed(struct part *p, struct span reason)
 }
 
 /* Its owner has one call under way: none that could overtake it. */
-static void on_drains(struct part *p)
-{
-    (void)p;
-}
-
-static bool on_stays(const struct part *p)
-{
-    (void)p;
-    return false;
-}
-
-static const struct part_events events = {
-    .reply = on_reply, .failed = on_failed, .drains = on_drains, .stays = on_stays};
+static const struct part_events events = {.reply = on_reply, .failed = on_failed};
 
 bool call_send(struct call *c, struct server_slot *server, struct conn_slot *slot, uint8_t expect,
                struct span wire)

@@ -25,13 +25,8 @@ static void swallow_failed(struct part *p, struct span reason)
     free(p);
 }
 
-static void swallow_drains(struct part *p)
-{
-    (void)p; /* who was told that it failed waits for nothing */
-}
-
-static const struct part_events swallow = {
-    .reply = swallow_reply, .failed = swallow_failed, .drains = swallow_drains};
+/* Who was told that it failed waits for nothing. */
+static const struct part_events swallow = {.reply = swallow_reply, .failed = swallow_failed};
 
 /* Puts a part that swallows in the place of `p`, which is then its owner's to be told. False if
  * memory is out. */
@@ -112,7 +107,8 @@ static void drain_part(struct part *p)
     if (p->drains)
         return;
     p->drains = true;
-    p->on->drains(p);
+    if (p->on->drains != NULL)
+        p->on->drains(p);
 }
 
 /* What the server may have read drains. Behind it stay those of the unsent `parts` whose client
@@ -128,7 +124,7 @@ static bool keep_order(struct server_conn *sc, struct list *parts, struct chain 
     }
     LIST_FOREACH_SAFE (node, parts) {
         struct part *p = part_of(node);
-        bool stays = p->on->stays(p);
+        bool stays = p->on->stays != NULL && p->on->stays(p);
         good = good && chain_move(bytes, chunks_of(sc), p->bytes, stays ? &stay : &moved);
         if (!stays || !good)
             continue;

@@ -25,9 +25,10 @@ struct part_events {
     void (*failed)(struct part *p, struct span reason);
     /** Its connection was given up, yet its reply may still come there: until it ended, no later
      * part of the same client may go to another connection of that server, or it could overtake.
-     * `p->drains` is set from here on. Called at most once. */
+     * `p->drains` is set from here on. Called at most once. NULL: its owner has no later one. */
     void (*drains)(struct part *p);
-    /** Asked of one that no server has seen: must it stay behind such a part of its client? */
+    /** Asked of one that no server has seen: must it stay behind such a part of its client? NULL:
+     * never. */
     bool (*stays)(const struct part *p);
 };
 
