@@ -24,11 +24,13 @@ CLASSES = {
     "SUM": "DEL; UNLINK; TOUCH; EXISTS",
     "STREAMS": "XREAD; XREADGROUP",
     # For all servers, replies joined.
-    "TOTAL": """DBSIZE; PUBSUB NUMPAT; SLOWLOG LEN; LATENCY RESET""",
-    "CONCAT": """KEYS; PUBSUB CHANNELS; PUBSUB SHARDCHANNELS; SLOWLOG GET; LATENCY LATEST; LATENCY HISTORY""",
+    "TOTAL": """DBSIZE; SLOWLOG LEN; LATENCY RESET""",
+    "CONCAT": """KEYS; SLOWLOG GET; LATENCY LATEST; LATENCY HISTORY""",
     "PAIRS": "PUBSUB NUMSUB; PUBSUB SHARDNUMSUB",
     "AND": "SCRIPT EXISTS",
     "LEAST": "LASTSAVE",
+    "MOST": "PUBSUB NUMPAT",
+    "UNION": "PUBSUB CHANNELS; PUBSUB SHARDCHANNELS",
     "ALL_OK": """SCRIPT LOAD; SCRIPT FLUSH; FUNCTION LOAD; FUNCTION DELETE; FUNCTION FLUSH; FUNCTION RESTORE;
         SLOWLOG RESET; MEMORY PURGE""",
     "ONE_OK": "SCRIPT KILL; FUNCTION KILL",
@@ -68,9 +70,8 @@ CLASS_OF = {name.strip(): kind for kind, names in CLASSES.items() for name in na
 BLOCK_OPTION = {"XREAD", "XREADGROUP"}
 # Of the others, those whose first word says how long; else the last one does.
 TIMEOUT_FIRST = {"BLMPOP", "BZMPOP"}
+PUBSUB = {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"}
 TRANSACTION = {"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"}
-# Keys, but the connection keeps state for the client.
-STATEFUL = {"SSUBSCRIBE", "SUNSUBSCRIBE"}
 
 # The look-up: names in lower case as 8-byte little-endian words, the last padded with zeros.
 MULTIPLIER = 0x9E3779B97F4A7C15
@@ -120,7 +121,7 @@ def class_of(name, entry, containers):
         return "CONTAINER"
     if "blocking" in entry["flags"] and name not in BLOCK_OPTION and entry["keys"]:
         return "BLOCK_FIRST" if name in TIMEOUT_FIRST else "BLOCK_LAST"
-    if name in TRANSACTION:
+    if name in TRANSACTION or name in PUBSUB:
         return name
     if name in CLASS_OF:
         return CLASS_OF[name]
@@ -128,7 +129,7 @@ def class_of(name, entry, containers):
         return "REFUSED"
     if name.split()[0] == "CLUSTER":
         return "NO_CLUSTER"
-    if not entry["keys"] or name in STATEFUL:
+    if not entry["keys"]:
         return "LATER"
     return "FORWARD"
 
@@ -208,6 +209,7 @@ WAYS = {
     "TRANSACTION": "transaction",
     "BLOCK": "blocking",
     "WAIT": "blocking",
+    "PUBSUB": "publish/subscribe",
     "SESSION": "unknown",
     "REFUSE": "refused",
 }

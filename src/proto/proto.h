@@ -61,9 +61,15 @@ struct proto_session {
     const struct proto_login *login; /* of the connections that its requests go by */
     uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
     bool authed;   /* gave the right password */
-    bool queues;   /* its requests are the rest of a transaction: see enum session_verb */
     bool begun;    /* memcache: a request was read */
-    void *own;     /* the protocol's, of its own memory, until session_end(); NULL: nothing */
+    union {
+        struct {
+            bool queues; /* its requests are the rest of a transaction: see enum session_verb */
+            bool hears;  /* it is subscribed to something */
+        };
+        uint16_t special; /* any of these */
+    };
+    void *own; /* the protocol's, of its own memory, until session_end(); NULL: nothing */
 };
 
 /** A command that the protocol does not know. */
@@ -111,6 +117,7 @@ struct proto_facts {
     uint64_t client_id;              /* unique in the process, from 1 on */
     struct span client;              /* its address; "" if it is not known (any more) */
     struct span here;                /* the address that it came to */
+    uint32_t subscribed[3];          /* what it is subscribed to, by enum topic_kind */
     int client_fd;                   /* number of its descriptor */
     uint64_t client_age;             /* s since it came */
     uint64_t now_us;                 /* of the calendar: us since 1970 */
@@ -162,6 +169,9 @@ enum session_verb {
     SESSION_BLOCK,   /* the server may take `block_ms` to answer */
     SESSION_WAIT, /* so may every server; join() of the replies is the reply. Each is asked on a connection that
                       * was made to stand for all that was done so far: see struct proto_wait */
+    SESSION_SUBSCRIBE,   /* to the topics that are its keys, of kind `topic` */
+    SESSION_UNSUBSCRIBE, /* from these; from all of that kind if it names none */
+    SESSION_RESET,       /* as REQUEST_LOGIN, and its subscriptions end */
 };
 
 /** A server may take for ever. */
@@ -192,6 +202,50 @@ struct proto_wait {
     struct span lead;               /* the requests that do it */
     uint32_t skip;                  /* their replies before the last one */
     bool (*led)(struct span reply); /* did they, by the last reply? If not, it is an error line */
+};
+
+/** What clients subscribe to. A topic is one of these and a name. */
+enum topic_kind {
+    TOPIC_CHANNEL,
+    TOPIC_PATTERN, /* all channels whose names it matches */
+    TOPIC_SHARD,   /* a channel of its own kind, apart from the others */
+    TOPIC_KINDS,
+};
+
+/** What a server says on a connection that has subscriptions. */
+enum news_kind {
+    NEWS_MESSAGE, /* was published; clients hear it */
+    NEWS_ON,      /* the subscription to that topic stands: the reply */
+    NEWS_OFF,     /* it has ended: the reply */
+    NEWS_PONG,    /* the reply to ping() */
+    NEWS_ERROR,   /* an error is the reply */
+};
+
+struct news {
+    enum news_kind kind;
+    enum topic_kind topic;
+    struct span name; /* of the topic; of NEWS_ERROR the line */
+    size_t len;       /* bytes of it all */
+};
+
+/** How subscriptions are spoken of. The appending ones return false if memory is out. */
+struct proto_pubsub {
+    /** Appends the request that begins (`on`) or ends the subscription to one topic. */
+    bool (*ask)(struct buf *out, enum topic_kind kind, bool on, struct span name);
+    /** Appends one that a server answers though it has nothing else to say. */
+    bool (*ping)(struct buf *out);
+    /** Reads what `in` begins with; costs the same however much of it is here. PARSE_BAD: a server does not say that. */
+    enum parse (*hear)(struct span in, struct news *out);
+    /** Is what is published by this name, of itself, published by every server? */
+    bool (*everywhere)(struct span name);
+    /** Appends what a client is told: it is, or is no longer (not `on`), subscribed to this topic, and to `count` in all. */
+    bool (*tell)(struct buf *out, uint8_t resp, enum topic_kind kind, bool on, struct span name,
+                 uint64_t count);
+    /** Appends what a client is told that ends all its subscriptions of a kind and has none. */
+    bool (*tell_none)(struct buf *out, uint8_t resp, enum topic_kind kind, uint64_t count);
+    /** The NEWS_MESSAGE `message` as a client of that version hears it: itself, or what is then in the empty `work`. No
+     * bytes: memory is out. */
+    struct span (*message)(struct span message, uint8_t resp, struct buf *work);
 };
 
 /** Where keys lie among the arguments: args[first], args[first + step], ... `count` of them. */
@@ -226,6 +280,7 @@ struct request_view {
     struct key_range keys[KEY_RANGES];
     uint64_t block_ms;        /* SESSION_BLOCK, SESSION_WAIT */
     uint8_t verb;             /* REQUEST_SESSION: enum session_verb */
+    uint8_t topic;            /* SESSION_SUBSCRIBE and SESSION_UNSUBSCRIBE: enum topic_kind */
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
     uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
     uint64_t cursor;   /* REQUEST_SERVER: for compose_part(); protocol's own */
@@ -319,6 +374,9 @@ struct proto {
     const struct proto_transaction *transaction;
     /** NULL if no view is a SESSION_WAIT. */
     const struct proto_wait *wait;
+
+    /** NULL if the protocol has no subscriptions. */
+    const struct proto_pubsub *pubsub;
 
     /** Appends an error line of ours: `-ERR reason` or `SERVER_ERROR reason`. False if memory is out. */
     bool (*error)(struct buf *out, struct span reason);

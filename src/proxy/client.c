@@ -240,6 +240,25 @@ bool client_may_queue(struct client *c)
     return false;
 }
 
+void client_push(struct client *c, struct span message)
+{
+    if (c->state >= CLIENT_FINISHING)
+        return;
+    if (backlog(c) > (uint64_t)c->front->up->pool->conf->client_output_limit) {
+        log_warn("pool '%s': closing client %u, which does not read its messages: %zu bytes wait "
+                 "(client_output_limit)",
+                 pool_name(c), c->id, backlog(c));
+        stat_add(&stats_of(c)->slow_subscribers, 1);
+        client_fail(c, "it does not read its messages (client_output_limit)");
+        return;
+    }
+    bool inside = c->first != NULL && c->first->streamed;
+    bool good = message.len > 0 && (inside ? request_park_behind(c->first, message)
+                                           : stream_write(&c->stream, message));
+    if (!good)
+        client_fail(c, "no memory for a message");
+}
+
 /* The message came only in part: its arguments so far go with the client, and the worker takes a
  * new vector. */
 static bool keep_args(struct client *c)
@@ -352,13 +371,14 @@ static struct request_view refused(struct client *c, const struct request_view *
                                  .args = v->args};
 }
 
-/* Must it be refused since memory is short? What ends a transaction frees memory, and the client counts on
- * its end. */
+/* Must it be refused since memory is short? What ends a transaction or subscriptions frees memory, and the
+ * client counts on its end. */
 static bool is_refused(const struct client *c, const struct request_view *v)
 {
     bool costs = v->kind > REQUEST_LOCAL && v->kind != REQUEST_TELL;
-    bool ends = v->kind == REQUEST_SESSION && c->session.queues &&
-                (v->verb == SESSION_EXEC || v->verb == SESSION_DISCARD);
+    bool transaction = c->session.queues && (v->verb == SESSION_EXEC || v->verb == SESSION_DISCARD);
+    bool ends = v->kind == REQUEST_SESSION &&
+                (transaction || v->verb == SESSION_UNSUBSCRIBE || v->verb == SESSION_RESET);
     return costs && !ends && memory_refuses(&c->front->px->memory);
 }
 
@@ -419,7 +439,7 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
 static bool busy(const struct client *c)
 {
     bool kept_waiting = stream_paused(&c->stream) && stream_pending(&c->stream) == 0;
-    return c->open > 0 || kept_waiting || (uint32_t)c->stream.sent != c->sent;
+    return c->open > 0 || kept_waiting || c->session.hears || (uint32_t)c->stream.sent != c->sent;
 }
 
 void client_check_idle(struct client *c)

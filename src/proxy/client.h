@@ -27,6 +27,7 @@
 #include "upstream/about.h"
 #include "upstream/upstream.h"
 
+struct hub;
 struct request;
 
 /** A pool as clients see it. */
@@ -35,7 +36,8 @@ struct front {
     struct upstream *up;
     struct about about;
     const struct proto *proto;
-    stat closed; /* clients that have gone */
+    stat closed;      /* clients that have gone */
+    struct hub *hubs; /* of the floor above: what clients are subscribed to; NULL: nothing */
 };
 
 struct session;
@@ -119,6 +121,10 @@ void client_advance(struct client *c);
 
 /** A reply begins: closes the client if too many before it wait to be read. False: it did. */
 bool client_may_queue(struct client *c);
+
+/** Sends the client a message that is no reply: between two replies, never inside one. Closes it if it
+ * does not read what comes; no bytes: there was no memory for it. */
+void client_push(struct client *c, struct span message);
 
 /** Puts the client into the line of a connection that is busy: its request stays at the front of the
  * input until it is its turn. */

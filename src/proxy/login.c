@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "proxy/login.h"
 
+#include "proxy/session_ops.h"
 #include "proxy/tell.h"
 
 static void use(struct client *c, struct profile *p)
@@ -126,9 +127,9 @@ enum request_fate login_start(struct client *c, const struct request_view *v)
     c->alone = true;
     if (c->open > 0)
         return REQUEST_WAITS;
-    if (c->held != NULL) {
-        request_refuse(
-            c, v, SPAN("user, database and protocol version can't change while keys are watched"));
+    const char *bound = c->held == NULL ? NULL : c->front->px->sessions->binds(c, &v->login);
+    if (bound != NULL) {
+        request_refuse(c, v, span_str(bound));
         return REQUEST_STARTED;
     }
     if (v->wire.len == 0)

@@ -143,6 +143,8 @@ void proxy_free(struct proxy *px)
     for (uint32_t i = 0; px->fronts != NULL && i < px->front_count; i++) {
         if (px->fronts[i].up == NULL)
             continue;
+        if (px->fronts[i].hubs != NULL)
+            px->sessions->end(&px->fronts[i]);
         upstream_free(px->fronts[i].up);
         about_free(&px->fronts[i].about);
     }

@@ -86,6 +86,26 @@ bool request_park(struct request *r, struct span bytes)
     return true;
 }
 
+/* Behind a reply that is whole there is room for more; else they take a place in the FIFO themselves. */
+bool request_park_behind(struct request *r, struct span bytes)
+{
+    struct client *c = r->client;
+    struct request *behind = r->next;
+    if (behind == NULL || !behind->done) {
+        behind = slab_borrow(&c->front->px->request_slab);
+        if (behind == NULL)
+            return false;
+        request_init(behind, c, false);
+        behind->done = true;
+        behind->next = r->next;
+        r->next = behind;
+        if (c->last == r)
+            c->last = behind;
+        c->open++;
+    }
+    return request_park(behind, bytes);
+}
+
 bool request_send_parked(struct request *r)
 {
     struct client *c = r->client;

@@ -112,6 +112,10 @@ void request_part_ended(struct request *r, const struct part *p);
 /** Adds to the parked reply. False if memory is out. */
 must_check bool request_park(struct request *r, struct span bytes);
 
+/** Of the head of a client's FIFO, part of whose reply has left: adds bytes that stand for themselves behind
+ * that reply. False if memory is out. */
+must_check bool request_park_behind(struct request *r, struct span bytes);
+
 /** Bytes of its reply that are parked. */
 static inline size_t request_parked(const struct request *r)
 {

@@ -19,6 +19,12 @@ struct session_ops {
     void (*hurry)(struct client *c);
     /** Bytes that are held for the client, which holds something. */
     size_t (*memory)(const struct client *c);
+    /** Why the client, which holds something, can't have that login now; NULL: it can. */
+    const char *(*binds)(const struct client *c, const struct proto_login *login);
+    /** Sets what the client, which holds something, is subscribed to, by enum topic_kind. */
+    void (*subscribed)(const struct client *c, uint32_t counts[TOPIC_KINDS]);
+    /** Frees what is held for a pool; it has no client any more. */
+    void (*end)(struct front *front);
 };
 
 #endif

@@ -8,6 +8,7 @@
 #include "conf/key.h"
 #include "io/addr.h"
 #include "proxy/request.h"
+#include "proxy/session_ops.h"
 
 static const struct client *client_of(const struct proto_facts *f)
 {
@@ -106,6 +107,8 @@ bool tell_text(struct client *c, const struct request_view *v, struct buf *out)
     struct proto_facts facts;
     struct ends ends;
     gather(c, &ends, &facts);
+    if (c->held != NULL)
+        c->front->px->sessions->subscribed(c, facts.subscribed);
     return c->front->proto->tell(v, &c->session, &facts, out);
 }
 

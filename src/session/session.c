@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proxy/login.h"
+#include "session/hub.h"
+#include "session/subscribe.h"
 #include "session/wait.h"
 #include "upstream/private.h"
 
@@ -25,7 +28,8 @@ struct session {
     bool lost;           /* the connection was, and with it what was watched */
     uint8_t verb;        /* of the request on it that waits for its reply; VERB_NONE */
 
-    struct wait *wait; /* the request that is waiting for every server; NULL: none */
+    struct wait *wait;        /* the request that is waiting for every server; NULL: none */
+    struct subscriber *hears; /* its subscriptions; NULL: none */
 };
 
 static const struct proto_transaction *words_of(const struct client *c)
@@ -69,6 +73,10 @@ static void forget(struct client *c)
 {
     if (c->held == NULL || c->session.queues || c->held->own != NULL || c->held->wait != NULL)
         return;
+    if (c->held->hears != NULL && !subscriber_is_idle(c->held->hears))
+        return;
+    if (c->held->hears != NULL)
+        subscriber_free(c->held->hears);
     drop_queue(c);
     free(c->held);
     c->held = NULL;
@@ -295,7 +303,7 @@ static enum request_fate discard(struct client *c, const struct request_view *v)
 static void answer_end(struct client *c, struct span answer)
 {
     transaction_end(c);
-    if (c->held != NULL)
+    if (c->held != NULL && c->held->own != NULL)
         release(c, false);
     request_answer(c, answer);
 }
@@ -484,6 +492,43 @@ static enum request_fate wait_for_all(struct client *c, const struct request_vie
     return REQUEST_STARTED;
 }
 
+/* ---- subscriptions ---- */
+
+void session_forget(struct client *c)
+{
+    forget(c);
+}
+
+static enum request_fate hear(struct client *c, const struct request_view *v)
+{
+    if (waits(c))
+        return REQUEST_WAITS;
+    if (session_of(c) == NULL)
+        request_no_memory(c);
+    else
+        subscribe(c, &c->held->hears, v);
+    forget(c);
+    return REQUEST_STARTED;
+}
+
+static enum request_fate hear_no_more(struct client *c, const struct request_view *v)
+{
+    if (waits(c))
+        return REQUEST_WAITS;
+    unsubscribe(c, c->held == NULL ? NULL : c->held->hears, v);
+    forget(c);
+    return REQUEST_STARTED;
+}
+
+/* The login is that of the pool, and known to be good. */
+static enum request_fate reset(struct client *c, const struct request_view *v)
+{
+    if (c->held != NULL && c->held->hears != NULL)
+        subscriber_stop(c->held->hears);
+    forget(c);
+    return login_start(c, v);
+}
+
 /* ---- the floor below ---- */
 
 static enum request_fate start(struct client *c, const struct request_view *v)
@@ -507,6 +552,12 @@ static enum request_fate start(struct client *c, const struct request_view *v)
         return block(c, v);
     case SESSION_WAIT:
         return wait_for_all(c, v);
+    case SESSION_SUBSCRIBE:
+        return hear(c, v);
+    case SESSION_UNSUBSCRIBE:
+        return hear_no_more(c, v);
+    case SESSION_RESET:
+        return reset(c, v);
     }
     never("a verb of sessions that does not exist");
 }
@@ -516,6 +567,9 @@ static void leave(struct client *c)
     struct wait *w = c->held->wait;
     c->session.queues = false;
     c->held->wait = NULL;
+    if (c->held->hears != NULL)
+        subscriber_free(c->held->hears);
+    c->held->hears = NULL;
     if (c->held->own != NULL)
         release(c, false);
     else
@@ -531,12 +585,36 @@ static void hurry(struct client *c)
         private_cut(own, "shutting down");
     else if (c->held->wait != NULL)
         wait_cut(c->held->wait, "shutting down");
+    if (c->held != NULL && c->held->hears != NULL)
+        subscriber_stop(c->held->hears);
 }
 
 static size_t memory(const struct client *c)
 {
-    return c->held->kept;
+    const struct session *s = c->held;
+    return s->kept + (s->hears != NULL ? subscriber_memory(s->hears) : 0);
+}
+
+static const char *binds(const struct client *c, const struct proto_login *login)
+{
+    const struct session *s = c->held;
+    if (s->own != NULL || c->session.queues)
+        return "user, database and protocol version can't change while keys are watched";
+    return s->hears != NULL ? subscriber_binds(s->hears, login) : NULL;
+}
+
+static void subscribed(const struct client *c, uint32_t counts[TOPIC_KINDS])
+{
+    if (c->held->hears != NULL)
+        subscriber_counts(c->held->hears, counts);
 }
 
 const struct session_ops session_ops = {
-    .start = start, .leave = leave, .hurry = hurry, .memory = memory};
+    .start = start,
+    .leave = leave,
+    .hurry = hurry,
+    .memory = memory,
+    .binds = binds,
+    .subscribed = subscribed,
+    .end = hubs_end,
+};

@@ -8,6 +8,8 @@
  * connection (upstream/private.h). While a client has one, all its requests to that server go there, so
  * that none overtakes another.
  *
+ * What a client is subscribed to is the matter of unit subscribe.
+ *
  * If a private connection is lost, what was watched may have changed unseen: the transaction is not
  * carried out then, and the client is told the same as if it had changed. */
 #ifndef SESSION_SESSION_H
@@ -17,5 +19,8 @@
 
 /** For proxy_new(). */
 extern const struct session_ops session_ops;
+
+/** For unit subscribe: frees what is held for the client if it holds nothing any more. */
+void session_forget(struct client *c);
 
 #endif

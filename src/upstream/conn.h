@@ -2,7 +2,7 @@
 /* Unit conn is the inside of a server connection, shared by the units that it is made of and by
  * nobody else: server_conn (its life: open, connect, end), conn_fifo (the parts that wait on it, and
  * their numbers), conn_reply (the handshake, and whose the bytes are that arrive), conn_late (replies
- * that are late: draining, and moving what no server has seen). */
+ * that are late: draining, and moving what no server has seen), ear (one without parts). */
 #ifndef UPSTREAM_CONN_H
 #define UPSTREAM_CONN_H
 
@@ -58,6 +58,7 @@ struct server_conn {
     char head[16]; /* how the reply begins that ends a transaction */
     uint8_t head_len;
 
+    struct ear *ear;   /* conn_slot.ear, until its owner lets go of it */
     bool apart;        /* of the proxy's own: conn_slot.apart */
     bool connected;    /* counted as an open connection */
     bool looking;      /* a look-up is under way */

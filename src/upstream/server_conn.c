@@ -11,6 +11,7 @@
 #include "upstream/conn.h"
 #include "upstream/conn_fifo.h"
 #include "upstream/conn_reply.h"
+#include "upstream/ear.h"
 
 /* Waits after failed attempts to connect, ms: none, then from FIRST doubling to LAST. */
 enum { BACKOFF_FIRST = 50, BACKOFF_LAST = 1000 };
@@ -112,6 +113,8 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
         return;
     enum server_conn_state was = sc->state;
     struct conn_slot *slot = sc->slot;
+    struct ear *ear = sc->ear;
+    sc->ear = NULL;
     sc->state = SERVER_CONN_CLOSING;
     timer_stop(up_of(sc)->loop, &sc->attempt);
     conn_leave_slot(sc);
@@ -142,6 +145,8 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
         server_conn_free(sc);
     else if (!sc->next_address) /* else it is closing already */
         stream_close(&sc->stream);
+    if (ear != NULL)
+        ear->on->ended(ear, span_str(reason), false);
 }
 
 void conn_end_error(struct server_conn *sc, enum end end, int err)
@@ -163,9 +168,13 @@ void conn_end_refused(struct server_conn *sc, struct span line)
 {
     log_info("pool '%s': server '%s' refused the login of a client: %.*s", pool_of(sc)->conf->name,
              server_name(sc), (int)line.len - 2, line.ptr);
+    struct ear *ear = sc->ear;
+    sc->ear = NULL;
     conn_leave_slot(sc);
     conn_fifo_answer(sc, line);
     conn_end(sc, END_REFUSED, "");
+    if (ear != NULL)
+        ear->on->ended(ear, line, true);
 }
 
 void server_conns_retire(struct profile *p)
@@ -192,6 +201,8 @@ void server_conn_shut_down(struct server_conn *sc)
 
 /* ---- coming up ---- */
 
+static const struct stream_events hearing;
+
 void conn_ready(struct server_conn *sc)
 {
     sc->state = SERVER_CONN_READY;
@@ -203,6 +214,10 @@ void conn_ready(struct server_conn *sc)
     if (!chain_empty(&sc->held))
         stream_write_chain(&sc->stream, &sc->held);
     loop_at_turn_end(up_of(sc)->loop, &sc->account);
+    if (sc->ear == NULL)
+        return;
+    sc->stream.on = &hearing;
+    sc->ear->on->ready(sc->ear);
 }
 
 static const struct stream_events events;
@@ -362,6 +377,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     sc->server = server;
     sc->profile = slot->profile;
     sc->apart = slot->apart;
+    sc->ear = slot->ear;
     list_init(&sc->parts);
     list_init(&sc->waiting);
     list_init(&sc->all);
@@ -426,6 +442,15 @@ static void on_drained(struct stream *s)
 static const struct stream_events events = {
     .connected = on_connected,
     .data = conn_data,
+    .drained = on_drained,
+    .ended = on_ended,
+    .broken = on_broken,
+    .closed = on_closed,
+};
+
+/* Of one with an ear, once it is ready. */
+static const struct stream_events hearing = {
+    .data = ear_data,
     .drained = on_drained,
     .ended = on_ended,
     .broken = on_broken,

@@ -356,6 +356,11 @@ bool upstream_send_on(struct server_slot *server, struct conn_slot *slot, struct
     return sc != NULL && pushed(server->up, server->index, server_conn_push(sc, part, wire));
 }
 
+bool upstream_open(struct server_slot *server, struct conn_slot *slot)
+{
+    return open_conn(server, slot) != NULL;
+}
+
 bool upstream_send_buf(struct upstream *up, uint32_t server, const struct lane *lane,
                        struct part *part, struct buf *wire)
 {

@@ -22,6 +22,7 @@
 #include "upstream/profile.h"
 #include "upstream/topology.h"
 
+struct ear;
 struct server_conn;
 struct probe;
 
@@ -59,6 +60,7 @@ struct conn_slot {
     uint64_t called_at;       /* ms: the last of them */
     bool lacking;             /* the last attempt failed since we lacked descriptors or memory */
     bool apart; /* not for clients: what fails is for its owner to judge, not one more failure */
+    struct ear *ear; /* hears all that comes on the connection; NULL: parts wait for it */
 };
 
 /** A server as one worker sees it. */
@@ -147,6 +149,9 @@ must_check bool upstream_send_buf(struct upstream *up, uint32_t server, const st
 /** As upstream_send(), on the connection of this slot, which may be one of the proxy's own. */
 must_check bool upstream_send_on(struct server_slot *server, struct conn_slot *slot,
                                  struct part *part, struct span wire);
+
+/** Opens the connection of the slot, which has none, if that may be tried now. False: `up->reason` says why. */
+must_check bool upstream_open(struct server_slot *server, struct conn_slot *slot);
 
 /** This worker's report of a failure ejected the server: counts it, and sees to its return. */
 void upstream_ejected(struct upstream *up, uint32_t server);

@@ -151,7 +151,7 @@ def test_channels_are_where_their_name_is(pool):
     assert pool.client.publish("news", "x") == 1
     assert pool.client.pubsub_numsub("news", "other") == [(b"news", 3), (b"other", 3)]
     assert pool.client.pubsub_numpat() == 0
-    assert sorted(pool.client.pubsub_channels())[:2] == [b"news", b"news"]
+    assert pool.client.pubsub_channels() == [b"news", b"other"]
 
 
 def test_what_changes_servers_must_be_allowed(pool):

@@ -130,6 +130,16 @@ bool answer_closed(const struct command *c, struct span key, struct request_view
     return finish(&l, v, scratch);
 }
 
+bool answer_only_pubsub(const struct command *c, struct request_view *v, struct buf *scratch)
+{
+    struct line l = {.len = 0};
+    put(&l, SPAN("-ERR Can't execute '"));
+    put(&l, span_str(c->name));
+    put(&l, SPAN("': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+                 "this context"));
+    return finish(&l, v, scratch);
+}
+
 /* Argument `i` as a bulk string: as it stands in the message, which is in canonical form. */
 static void answer_word(struct request_view *v, uint32_t i)
 {

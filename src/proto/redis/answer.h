@@ -40,6 +40,11 @@ must_check bool answer_denied(const struct command *c, struct request_view *v, s
 must_check bool answer_closed(const struct command *c, struct span key, struct request_view *v,
                               struct buf *scratch);
 
+/** The client is subscribed to something and speaks a version in which replies can't be told from
+ * messages. */
+must_check bool answer_only_pubsub(const struct command *c, struct request_view *v,
+                                   struct buf *scratch);
+
 /** The commands whose class is LOCAL, their arity being right. */
 must_check bool answer_local(const struct command *c, struct proto_session *ses,
                              struct request_view *v, struct buf *scratch);

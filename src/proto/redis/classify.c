@@ -7,6 +7,7 @@
 #include "proto/redis/login.h"
 #include "proto/redis/reply.h"
 #include "proto/redis/split.h"
+#include "proto/redis/subscribe.h"
 #include "proto/redis/transaction.h"
 #include "proto/redis/words.h"
 
@@ -91,6 +92,9 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     case WAY_WAIT:
         wait_view(c, v);
         return true;
+    case WAY_PUBSUB:
+        subscribe_view(c, v);
+        return true;
     case WAY_REFUSE:
         return c->class == CLASS_DENIED ? answer_denied(c, v, scratch)
                                         : answer_refused(c, v, scratch);
@@ -99,14 +103,28 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     }
 }
 
+/* Of a client that is in a transaction, or has subscriptions: may it ask that now? Else it is answered; or
+ * what else is done with it has been said. */
+static bool serve_as_ever(const struct command *c, struct proto_session *ses,
+                          struct request_view *v, struct buf *scratch, bool *memory)
+{
+    *memory = true;
+    if (ses->hears && !subscribe_allows(c, ses, v, scratch, memory))
+        return false;
+    if (ses->queues)
+        *memory = transaction_queue(c, ses, v, scratch);
+    return !ses->queues;
+}
+
 static bool serve(const struct command *c, struct proto_session *ses, struct request_view *v,
                   struct buf *scratch)
 {
+    bool memory;
     v->kind = REQUEST_FORWARD;
     v->expect = session_resp(ses) == 3 ? REPLY_RESP3 : REPLY_RESP2;
     v->write = c->write;
-    if (ses->queues)
-        return transaction_queue(c, ses, v, scratch);
+    if (ses->special != 0 && !serve_as_ever(c, ses, v, scratch, &memory))
+        return memory;
     switch (c->class) {
     case CLASS_FORWARD:
         (void)keys_find(c, v);

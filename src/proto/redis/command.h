@@ -28,6 +28,7 @@ enum command_way {
     WAY_TRANSACTION,
     WAY_BLOCK,
     WAY_WAIT,
+    WAY_PUBSUB,
     WAY_SESSION,
     WAY_REFUSE,
 };

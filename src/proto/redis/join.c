@@ -413,6 +413,77 @@ static bool join_pairs(const struct joining *j)
     return join_arrays(j, add_pairs);
 }
 
+static bool join_most(const struct joining *j)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < j->count; i++) {
+        uint64_t n = 0;
+        if (!read_integer(&j->parts[i], &n))
+            return not_joined(j, i);
+        most = n > most ? n : most;
+    }
+    return append_number(':', most, j->pool, j->out);
+}
+
+static int order_spans(const void *a, const void *b)
+{
+    const struct span *x = a;
+    const struct span *y = b;
+    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* The bulk strings of all replies; `all` has room for them. */
+static bool take_all(const struct joining *j, struct span *all)
+{
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct values v = {.left = 0};
+        bool good = read_elements(j->parts[i].bytes, j->parts[i].bytes.ptr[0], &v);
+        while (good && v.left > 0)
+            good = take_bulk(&v, all++);
+        if (!good)
+            return not_joined(j, i);
+    }
+    return true;
+}
+
+static bool append_each_once(const struct joining *j, struct span *all, size_t count)
+{
+    struct chain whole = {0};
+    uint64_t kept = 0;
+    bool ok = true;
+    qsort(all, count, sizeof(*all), order_spans);
+    for (size_t i = 0; ok && i < count; i++) {
+        if (i > 0 && span_eq(all[i], all[i - 1]))
+            continue;
+        ok = chain_append(&whole, j->pool, all[i]);
+        kept++;
+    }
+    ok = ok && append_number(j->parts[0].bytes.ptr[0], kept, j->pool, j->out);
+    if (ok)
+        chain_splice(j->out, j->pool, &whole);
+    chain_clear(&whole, j->pool);
+    return ok;
+}
+
+/* The bulk strings of all, each once, in the order of their bytes. */
+static bool join_union(const struct joining *j)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct values v = {.left = 0};
+        struct span reply = j->parts[i].bytes;
+        /* None of them is shorter than an empty string: so many can't be there. */
+        if (!read_elements(reply, j->parts[0].bytes.ptr[0], &v) || v.left > reply.len / 5)
+            return not_joined(j, i);
+        count += v.left;
+    }
+    struct span *all = calloc(count + 1, sizeof(*all));
+    bool ok = all != NULL && take_all(j, all) && append_each_once(j, all, count);
+    free(all);
+    return ok;
+}
+
 /* One of those that are not null. There is no chance in here but that of the servers, who chose the
  * bytes: these decide. */
 static bool join_pick(const struct joining *j)
@@ -490,6 +561,8 @@ static const struct policy policies[] = {
     [CLASS_SCAN] = {REPLY_ARRAY, join_scan},
     [CLASS_WAIT] = {REPLY_INTEGER, join_least},
     [CLASS_WAITAOF] = {REPLY_ARRAY, join_least_pair},
+    [CLASS_MOST] = {REPLY_INTEGER, join_most},
+    [CLASS_UNION] = {REPLY_ELEMENTS, join_union},
 };
 
 enum reply_shape redis_join_shape(uint8_t join)

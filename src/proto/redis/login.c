@@ -240,7 +240,11 @@ void login_reset(struct proto_session *ses, struct request_view *v)
     struct proto_login now = login_now(ses);
     ses->authed = false;
     identity_free(ses);
-    if (now.resp == login.resp && now.db == login.db && now.user.len == 0)
+    if (ses->hears) {
+        ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));
+        v->kind = REQUEST_SESSION;
+        v->verb = SESSION_RESET;
+    } else if (now.resp == login.resp && now.db == login.db && now.user.len == 0)
         answer_static(v, SPAN("+RESET\r\n"));
     else
         ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));

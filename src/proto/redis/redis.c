@@ -11,6 +11,7 @@
 #include "proto/redis/reply.h"
 #include "proto/redis/request.h"
 #include "proto/redis/split.h"
+#include "proto/redis/subscribe.h"
 #include "proto/redis/tell.h"
 #include "proto/redis/transaction.h"
 
@@ -151,6 +152,7 @@ const struct proto proto_redis = {
     .join = redis_join,
     .transaction = &redis_transaction,
     .wait = &redis_wait,
+    .pubsub = &redis_pubsub,
     .error = error,
     .error_cross = error_cross,
     .handshake = handshake,

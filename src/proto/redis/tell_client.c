@@ -65,11 +65,13 @@ static void show_client(struct question *q)
                (int)f->client.len, f->client.ptr, (int)f->here.len, f->here.ptr, f->client_fd);
     write_raw(&w, name);
     write_text(&w,
-               " age=%llu idle=0 flags=N db=%u sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 "
+               " age=%llu idle=0 flags=%c db=%u sub=%u psub=%u ssub=%u multi=-1 watch=0 qbuf=0 "
                "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 "
                "events=r cmd=client|%.*s user=%.*s redir=-1 resp=%u lib-name=",
-               (unsigned long long)f->client_age, login_now(q->ses).db, (int)command.len,
-               command.ptr, (int)user.len, user.ptr, (unsigned)q->w->resp);
+               (unsigned long long)f->client_age, q->ses->hears ? 'P' : 'N', login_now(q->ses).db,
+               f->subscribed[TOPIC_CHANNEL], f->subscribed[TOPIC_PATTERN],
+               f->subscribed[TOPIC_SHARD], (int)command.len, command.ptr, (int)user.len, user.ptr,
+               (unsigned)q->w->resp);
     write_raw(&w, lib);
     write_raw(&w, SPAN(" lib-ver="));
     write_raw(&w, version);

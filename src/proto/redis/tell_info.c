@@ -82,6 +82,7 @@ static void clients(struct info *i)
     line(i, "cluster_connections", 0);
     line(i, "blocked_clients", 0);
     line(i, "tracking_clients", 0);
+    line(i, "pubsub_clients", pool_number(i->q->facts, "subscribers"));
 }
 
 static void memory(struct info *i)
@@ -110,6 +111,9 @@ static void stats(struct info *i)
     line(i, "total_net_input_bytes", servers_sum(f, "request_bytes"));
     line(i, "total_net_output_bytes", servers_sum(f, "response_bytes"));
     line(i, "rejected_connections", pool_number(f, "client_refused"));
+    line(i, "pubsub_channels", pool_number(f, "pubsub_channels"));
+    line(i, "pubsub_patterns", pool_number(f, "pubsub_patterns"));
+    line(i, "pubsubshard_channels", pool_number(f, "pubsub_shard_channels"));
     line(i, "total_error_replies", pool_number(f, "forward_error"));
 }
 

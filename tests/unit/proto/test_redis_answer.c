@@ -121,9 +121,6 @@ static void test_unknown(void **state)
     ASK(&plain, FIFTY FIFTY FIFTY "\n",
         "local -ERR unknown command '" FIFTY FIFTY TEN TEN
         "01234567', with args beginning with: \r\n\n");
-    /* What comes later is not known yet, whatever its arguments. */
-    ASK(&plain, "SUBSCRIBE\n",
-        "local -ERR unknown command 'SUBSCRIBE', with args beginning with: \r\n\n");
     ASK(&plain, "CONFIG\n", "local -ERR wrong number of arguments for 'config' command\r\n\n");
     ASK(&plain, "OBJECT FOO\nobject\n",
         "local -ERR unknown subcommand 'FOO'. Try OBJECT HELP.\r\n\n"

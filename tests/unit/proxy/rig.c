@@ -95,6 +95,27 @@ static void redis_value(struct buf *out, struct span key)
     put_text(out, "\r\n");
 }
 
+/* SUBSCRIBE, UNSUBSCRIBE and their like: what redis says of one topic. */
+static bool redis_subscription(struct buf *out, const struct span *words, size_t count)
+{
+    static const char *const all[] = {"subscribe",   "psubscribe",   "ssubscribe",
+                                      "unsubscribe", "punsubscribe", "sunsubscribe"};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (!is(words[0], all[i]))
+            continue;
+        assert_int_equal(count, 2);
+        put_text(out, "*3\r\n");
+        put_header(out, '$', strlen(all[i]));
+        put_text(out, all[i]);
+        put_text(out, "\r\n");
+        put_header(out, '$', words[1].len);
+        put(out, words[1]);
+        put_text(out, "\r\n:1\r\n");
+        return true;
+    }
+    return false;
+}
+
 static void redis_answer(struct fake *f, struct buf *out, const struct span *words, size_t count)
 {
     if (is(words[0], "PING")) {
@@ -107,6 +128,8 @@ static void redis_answer(struct fake *f, struct buf *out, const struct span *wor
         put_text(out, answer == NULL ? "+OK\r\n" : answer);
         return;
     }
+    if (redis_subscription(out, words, count))
+        return;
     if (is(words[0], "GET")) {
         redis_value(out, words[1]);
         return;
@@ -414,7 +437,11 @@ static void fake_free(struct fake *f)
 
 static void check_gauges(struct rig *r, uint32_t pool)
 {
-    assert_int_equal(stats_pool(r->stats, 0, pool)->client_connections, 0);
+    const struct pool_stats *all = stats_pool(r->stats, 0, pool);
+    assert_int_equal(all->client_connections, 0);
+    assert_int_equal(all->subscribers, 0);
+    assert_int_equal(all->subscriptions, 0);
+    assert_int_equal(all->pubsub_channels + all->pubsub_patterns + all->pubsub_shard_channels, 0);
     for (uint32_t k = 0; k < r->pools[pool]->server_count; k++) {
         struct server_stats *s = stats_server(r->stats, 0, pool, k);
         assert_int_equal(s->server_connections, 0);

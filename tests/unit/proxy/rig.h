@@ -31,6 +31,7 @@ struct rig;
 /* A scripted server. It answers what a server of its protocol would, in order:
  *   GET k      the value "<k>", unless the key asks for another shape: "null" $-1, "nullarr" *-1,
  *              "nested" arrays in arrays, "int", "status", "err", "big:N" N bytes
+ *   SUBSCRIBE  and its like: as redis does, with a count of 1
  *   MGET       each key as GET does; DEL and its like: how many keys; anything else: +OK
  *   get, gets  <k> for each key but "miss", as do gat and gats; set and its like: STORED; incr: 1;
  *              delete: DELETED; flush_all: OK
