@@ -21,7 +21,7 @@ class Nutcracker(harness.Program):
         super().__init__("nutcracker")
         self.args = [str(arg) for arg in args]
         self.config_path = self.dir / "nutcracker.yml"
-        self.config_path.write_text(config)
+        self.config_path.write_text(config, encoding="utf-8")
         self.stats_port = harness.free_port()
         self.addresses = [*harness.listen_addresses(config), self.stats_port]
         try:
@@ -37,6 +37,9 @@ class Nutcracker(harness.Program):
     def log(self):
         path = self.dir / "log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def last_words(self):
+        return super().last_words() + self.log()[-4000:]
 
     def stats(self):
         return harness.Cashew.stats(self)
@@ -73,6 +76,12 @@ def side(ending, name, servers, args=(), **keys):
     """The named proxy with a pool `p` over the servers."""
     port = harness.free_port()
     return Side(name, proxy(ending, name, harness.pool("p", port, servers, **keys), args), port)
+
+
+def sides(ending, servers, **keys):
+    """Both proxies, twemproxy first, before the same servers, which are called s0, s1..."""
+    lines = [f"127.0.0.1:{server.port}:1 s{i}" for i, server in enumerate(servers)]
+    return [side(ending, name, lines, **keys) for name in ("nutcracker", "cashew")]
 
 
 def both(ending, servers, story, args=(), ours=None, **keys):

@@ -35,6 +35,26 @@ def ending(request):
     things.close()
 
 
+@pytest.fixture(scope="module")
+def module_ending():
+    """The same for what all tests of a file share."""
+    things = Ending()
+    yield things
+    things.close()
+
+
+@pytest.fixture(scope="module")
+def three_places(module_ending):
+    """three_places(**keys of the pools) -> ports: of memcached itself; of cashew before one; and before three."""
+    def start(**keys):
+        servers = [module_ending.add(harness.Memcached()) for _ in range(5)]
+        one, three = harness.free_port(), harness.free_port()
+        module_ending.add(harness.Cashew(harness.pool("one", one, servers[1:2], **keys)
+                                         + harness.pool("three", three, servers[2:], **keys)))
+        return {"alone": servers[0].port, "one": one, "three": three}
+    return start
+
+
 @pytest.fixture
 def redis_server(ending):
     return ending.add(harness.Redis())

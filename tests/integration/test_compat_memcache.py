@@ -4,7 +4,7 @@ are the same, or differ in the way that docs/migrating-from-twemproxy.md tells."
 
 import harness
 import pytest
-from compat import both, first_words, needs_nutcracker, side
+from compat import both, first_words, needs_nutcracker, sides
 from harness import Raw
 
 pytestmark = needs_nutcracker
@@ -61,23 +61,9 @@ CLOSED = {
 
 
 @pytest.fixture(scope="module")
-def world():
-    """Both proxies before the same three servers."""
-    started = []
-
-    class Ending:
-        @staticmethod
-        def add(thing):
-            started.append(thing)
-            return thing
-
-    try:
-        servers = [Ending.add(harness.Memcached()) for _ in range(3)]
-        lines = [f"127.0.0.1:{s.port}:1 s{i}" for i, s in enumerate(servers)]
-        yield [side(Ending, name, lines, hash="murmur") for name in ("nutcracker", "cashew")]
-    finally:
-        for thing in reversed(started):
-            thing.close()
+def world(module_ending):
+    servers = [module_ending.add(harness.Memcached()) for _ in range(3)]
+    return sides(module_ending, servers, hash="murmur")
 
 
 SETUP = [b"set a 0 0 1\r\n1\r\n", b"set b 0 0 1\r\n2\r\n", b"set c 0 0 1\r\n3\r\n",

@@ -4,7 +4,7 @@ the same, or differ in the way that docs/migrating-from-twemproxy.md tells."""
 
 import harness
 import pytest
-from compat import both, first_words, needs_nutcracker, side
+from compat import both, first_words, needs_nutcracker, sides
 from harness import Raw, resp
 
 pytestmark = needs_nutcracker
@@ -71,25 +71,10 @@ CLOSED = {
 
 
 @pytest.fixture(scope="module")
-def world():
-    """Both proxies before the same three servers."""
-    started = []
-
-    class Ending:
-        @staticmethod
-        def add(thing):
-            started.append(thing)
-            return thing
-
-    try:
-        servers = [Ending.add(harness.Redis()) for _ in range(3)]
-        lines = [f"127.0.0.1:{s.port}:1 s{i}" for i, s in enumerate(servers)]
-        keys = {"redis": True, "hash": "murmur", "hash_tag": "{}"}
-        yield {"servers": servers,
-               "sides": [side(Ending, name, lines, **keys) for name in ("nutcracker", "cashew")]}
-    finally:
-        for thing in reversed(started):
-            thing.close()
+def world(module_ending):
+    servers = [module_ending.add(harness.Redis()) for _ in range(3)]
+    return {"servers": servers,
+            "sides": sides(module_ending, servers, redis=True, hash="murmur", hash_tag="{}")}
 
 
 def ask(world, one, sent):

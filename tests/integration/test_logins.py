@@ -7,31 +7,12 @@ import time
 import pytest
 
 import harness
-from harness import Raw, free_port, pool
-
-
-def command(*words):
-    """A request in canonical form."""
-    parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
-
-
-def read_reply(raw):
-    """The bytes of one reply of RESP2 or RESP3."""
-    line = raw.recv_until(b"\r\n")
-    kind, rest = line[:1], line[1:-2]
-    if kind in b"+-:_#,(":
-        return line
-    count = int(rest)
-    if kind in b"$=!":
-        return line if count < 0 else line + raw.recv_exact(count + 2)
-    count = max(count, 0) * (2 if kind == b"%" else 1)
-    return line + b"".join(read_reply(raw) for _ in range(count))
+from harness import Raw, free_port, pool, resp
 
 
 def ask(raw, *words):
-    raw.send(command(*words))
-    return read_reply(raw)
+    raw.send(resp(*words))
+    return raw.recv_reply()
 
 
 @pytest.fixture
@@ -123,8 +104,8 @@ def test_change_of_database_in_a_pipeline(proxy):
     raw = Raw(proxy.port)
     requests, expected = [], []
     for i in range(200):
-        requests += [command("SELECT", i % 7), command("SET", f"key{i % 5}", i),
-                     command("GET", f"key{i % 5}")]
+        requests += [resp("SELECT", i % 7), resp("SET", f"key{i % 5}", i),
+                     resp("GET", f"key{i % 5}")]
         expected += [b"+OK\r\n", b"+OK\r\n", b"$%d\r\n%d\r\n" % (len(str(i)), i)]
     raw.send(b"".join(requests))
     for want in expected:
@@ -250,11 +231,11 @@ def test_version_is_that_of_a_server(cashew, redis_servers):
     servers[1].kill()
     proxy = start(cashew, servers)
     raw = Raw(proxy.port)
-    raw.send(command("PING") + command("INFO") + command("PING"))
-    assert read_reply(raw) == b"+PONG\r\n"
-    info = read_reply(raw)
+    raw.send(resp("PING") + resp("INFO") + resp("PING"))
+    assert raw.recv_reply() == b"+PONG\r\n"
+    info = raw.recv_reply()
     assert b"\r\nredis_version:" + version + b"\r\n" in info and b"\r\nserver_version:" + version in info
-    assert read_reply(raw) == b"+PONG\r\n"
+    assert raw.recv_reply() == b"+PONG\r\n"
     # It is not asked again for each.
     commands = servers[2].client().info("commandstats")["cmdstat_info"]["calls"]
     assert b"redis_version:" + version in ask(Raw(proxy.port), "INFO")
@@ -265,7 +246,7 @@ def test_version_is_that_of_a_server(cashew, redis_servers):
         port = free_port()
         cashew(pool("alpha", f"127.0.0.1:{port}", [f"127.0.0.1:{silent.port}:1"], redis=True, timeout=100))
         raw, gone = Raw(port), Raw(port)
-        gone.send(command("INFO")).close()
+        gone.send(resp("INFO")).close()
         begin = time.monotonic()
         assert b"\r\nserver_version:unknown\r\n" in ask(raw, "INFO")
         assert b"\r\nserver_version:unknown\r\n" in ask(raw, "INFO")

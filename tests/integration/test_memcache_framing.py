@@ -259,24 +259,8 @@ def ask(port, case, slowly=False):
 
 
 @pytest.fixture(scope="module")
-def places():
-    """Ports: memcached itself; cashew before one memcached; cashew before three."""
-    started = []
-
-    def start(thing):
-        started.append(thing)
-        return thing
-
-    try:
-        alone = start(harness.Memcached())
-        one, three = harness.free_port(), harness.free_port()
-        config = harness.pool("one", one, [start(harness.Memcached())])
-        config += harness.pool("three", three, [start(harness.Memcached()) for _ in range(3)])
-        start(harness.Cashew(config))
-        yield {"alone": alone.port, "one": one, "three": three}
-    finally:
-        for thing in reversed(started):
-            thing.close()
+def places(three_places):
+    return three_places()
 
 
 def differences(places, cases, slowly=False):

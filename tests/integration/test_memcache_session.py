@@ -99,23 +99,8 @@ def request(chance):
 
 
 @pytest.fixture(scope="module")
-def ports():
-    started = []
-
-    def start(thing):
-        started.append(thing)
-        return thing
-
-    try:
-        alone = start(harness.Memcached())
-        one, three = harness.free_port(), harness.free_port()
-        config = harness.pool("one", one, [start(harness.Memcached())])
-        config += harness.pool("three", three, [start(harness.Memcached()) for _ in range(3)], hash="murmur")
-        start(harness.Cashew(config))
-        yield [alone.port, one, three]
-    finally:
-        for thing in reversed(started):
-            thing.close()
+def ports(three_places):
+    return list(three_places(hash="murmur").values())
 
 
 @pytest.mark.parametrize("seed", range(3))

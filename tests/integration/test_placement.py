@@ -8,7 +8,6 @@ The seed is printed with a failure; CASHEW_SEED=that runs the same pools and key
 import ctypes
 import os
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,38 +16,12 @@ import harness
 import placement_pools as pools
 import placement_servers
 import pytest
+from compat import Nutcracker, needs_nutcracker
 
 SEED = os.environ.get("CASHEW_SEED") or str(random.SystemRandom().randrange(10 ** 9))
-NUTCRACKER = shutil.which("nutcracker", path=os.environ.get("PATH", "") + ":/usr/sbin")
 SERVERS = 100  # fake ones, of which each pool takes some
 KEYS = 1500    # per pool
 ANSWER = b"$%d\r\n" % placement_servers.DIGITS
-
-needs_nutcracker = pytest.mark.skipif(NUTCRACKER is None, reason="nutcracker is not installed")
-
-
-class Nutcracker(harness.Program):
-    """Debian's twemproxy."""
-
-    def __init__(self, config):
-        super().__init__("nutcracker")
-        (self.dir / "nutcracker.yml").write_text(config, encoding="utf-8")
-        self.stats_port = harness.free_port()
-        self.addresses = [*harness.listen_addresses(config), self.stats_port]
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def command(self):
-        return [NUTCRACKER, "-c", self.dir / "nutcracker.yml", "-s", self.stats_port,
-                "-a", "127.0.0.1", "-o", self.dir / "log"]
-
-    def last_words(self):
-        log = self.dir / "log"
-        return super().last_words() + (log.read_text(errors="replace")[-4000:]
-                                       if log.exists() else "")
 
 
 # ---------------------------------------------------------------- asking a proxy

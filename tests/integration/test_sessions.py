@@ -14,21 +14,9 @@ from harness import Raw, free_port, pool, resp
 HASH_TAG = "{}"
 
 
-def read_reply(raw):
-    """The bytes of one reply."""
-    line = raw.recv_until(b"\r\n")
-    kind, rest = line[:1], line[1:-2]
-    if kind in b"+-:_#,(":
-        return line
-    count = int(rest)
-    if kind in b"$=!":
-        return line if count < 0 else line + raw.recv_exact(count + 2)
-    return line + b"".join(read_reply(raw) for _ in range(max(count, 0) * (1 + (kind == b"%"))))
-
-
 def ask(raw, *words):
     raw.send(resp(*words))
-    return read_reply(raw)
+    return raw.recv_reply()
 
 
 @pytest.fixture
@@ -98,7 +86,7 @@ def test_told_as_by_one_server(proxy, redis_server, version, pipelined):
                 ask(raw, "HELLO", version)
                 if pipelined:
                     raw.send(b"".join(resp(*words) for words in script))
-                    told.append([read_reply(raw) for _ in script])
+                    told.append([raw.recv_reply() for _ in script])
                 else:
                     told.append([ask(raw, *words) for words in script])
         assert told[1] == told[0], script
@@ -137,7 +125,7 @@ def test_transactions_do_not_mix(proxy):
                 token = f"{seed}-{i}"
                 raw.send(resp("MULTI") + resp("DECRBY", tag + "a", n) + resp("ECHO", token)
                          + resp("INCRBY", tag + "b", n) + resp("EXEC"))
-                told = [read_reply(raw) for _ in range(5)]
+                told = [raw.recv_reply() for _ in range(5)]
                 echo = b"$%d\r\n%s\r\n" % (len(token), token.encode())
                 if told[:4] != [b"+OK\r\n"] + [b"+QUEUED\r\n"] * 3 or echo not in told[4]:
                     failures.append(told)
@@ -231,7 +219,7 @@ def test_timeout_does_not_end_a_wait(cashew, shards):
     assert ask(raw, "BLPOP", "{q}", 1) == b"*-1\r\n"
     assert 0.9 < time.monotonic() - begin < 3
     assert ask(raw, "RPUSH", "{q}ever", "v") == b":1\r\n"
-    assert read_reply(ever) == b"*2\r\n$7\r\n{q}ever\r\n$1\r\nv\r\n"
+    assert ever.recv_reply() == b"*2\r\n$7\r\n{q}ever\r\n$1\r\nv\r\n"
 
 
 def test_a_server_that_hangs_ends_a_wait_with_a_bound(cashew, shards):
@@ -277,7 +265,7 @@ def test_private_connections_are_bounded_and_reused(cashew, shards):
     assert b"session_connections: 3" in told
     assert ask(raw, "RPUSH", "{q}", 1, 2, 3) == b":3\r\n"
     for one in waiting:
-        assert read_reply(one).startswith(b"*2\r\n")
+        assert one.recv_reply().startswith(b"*2\r\n")
     for _ in range(50):
         assert ask(raw, "BLPOP", "{q}", 0.01) == b"*-1\r\n"
         assert ask(raw, "WATCH", "{q}") == b"+OK\r\n"
@@ -300,11 +288,11 @@ def test_large_transaction(cashew, shards):
     raw = Raw(proxy.port)
     ask(raw, "MULTI")
     raw.send(b"".join(resp("SET", f"{{k}}{i}", "x" * 50) for i in range(900)))
-    assert [read_reply(raw) for _ in range(900)] == [b"+QUEUED\r\n"] * 900
+    assert [raw.recv_reply() for _ in range(900)] == [b"+QUEUED\r\n"] * 900
     assert ask(raw, "EXEC") == b"*900\r\n" + b"+OK\r\n" * 900
     ask(raw, "MULTI")
     raw.send(b"".join(resp("SET", f"{{k}}{i}", "x" * 500) for i in range(300)))
-    told = [read_reply(raw) for _ in range(300)]
+    told = [raw.recv_reply() for _ in range(300)]
     assert told[0] == b"+QUEUED\r\n"
     assert told[-1] == b"-ERR transaction is too large (max_request_size is 100000 bytes)\r\n"
     assert ask(raw, "EXEC").startswith(b"-EXECABORT ")
