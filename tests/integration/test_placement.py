@@ -67,11 +67,11 @@ def ask(path, kind, keys):
 def route(tmp_path_factory):
     """src/route as a shared object."""
     library = tmp_path_factory.mktemp("route") / "route.so"
-    sources = sorted((harness.ROOT / "src" / "route").glob("*.c"))
+    base = harness.ROOT / "src" / "base"
+    sources = [*sorted((harness.ROOT / "src" / "route").glob("*.c")), base / "log.c", base / "must.c"]
     subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-O2", "-D_GNU_SOURCE", "-shared",
                     "-fPIC", "-I", harness.ROOT / "src", "-o", library,
-                    harness.ROOT / "tests" / "tools" / "place.c", *sources,
-                    harness.ROOT / "src" / "base" / "must.c", "-lmd"], check=True)
+                    harness.ROOT / "tests" / "tools" / "place.c", *sources, "-lmd"], check=True)
     return ctypes.CDLL(str(library))
 
 
