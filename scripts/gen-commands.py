@@ -204,6 +204,7 @@ WAYS = {
     "SPLIT": "split",
     "BROADCAST": "all servers",
     "CURSOR": "all servers in turn",
+    "SINGLE": "one server",
     "LOCAL": "local",
     "TELL": "local",
     "TRANSACTION": "transaction",
@@ -256,7 +257,7 @@ def document(rows):
 
 
 MODULES = {"json.": "json", "bf.": "bloom", "cf.": "cuckoo", "cms.": "cms", "topk.": "topk", "tdigest.": "tdigest",
-           "ts.": "timeseries", "v": "vectorset"}
+           "ts.": "timeseries", "ft.": "search", "v": "vectorset"}
 
 
 def categories_of(row, data):

@@ -47,7 +47,6 @@ SHOWN_BY = {
     "spublish": "test_pubsub.py::test_what_servers_count",
     "pubsub|numsub": "test_pubsub.py::test_what_servers_count",
     "pubsub|shardnumsub": "test_pubsub.py::test_what_servers_count",
-    "client|reply": "test_redis_all_servers.py::test_what_would_need_a_connection_of_its_own",
     "hello": "test_differential_redis.py::test_hello_tells_the_id_of_a_server_connection",
     "randomkey": "test_differential_redis.py::test_random_keys_are_of_random_servers",
 }

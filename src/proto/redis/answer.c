@@ -140,6 +140,17 @@ bool answer_only_pubsub(const struct command *c, struct request_view *v, struct 
     return finish(&l, v, scratch);
 }
 
+bool answer_single(const struct command *c, struct request_view *v, struct buf *scratch)
+{
+    struct line l = {.len = 0};
+    put(&l, SPAN("-ERR command '"));
+    put(&l, span_str(c->name));
+    put(&l, SPAN("' needs a pool with one server, or it would be about the keys of one of them "
+                 "(the pool's "
+                 "key `commands` can say where its keys are)"));
+    return finish(&l, v, scratch);
+}
+
 /* Argument `i` as a bulk string: as it stands in the message, which is in canonical form. */
 static void answer_word(struct request_view *v, uint32_t i)
 {

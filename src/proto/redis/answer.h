@@ -45,6 +45,9 @@ must_check bool answer_closed(const struct command *c, struct span key, struct r
 must_check bool answer_only_pubsub(const struct command *c, struct request_view *v,
                                    struct buf *scratch);
 
+/** The command needs a pool with one server. */
+must_check bool answer_single(const struct command *c, struct request_view *v, struct buf *scratch);
+
 /** The commands whose class is LOCAL, their arity being right. */
 must_check bool answer_local(const struct command *c, struct proto_session *ses,
                              struct request_view *v, struct buf *scratch);

@@ -44,6 +44,27 @@ static void split_or_forward(const struct proto_session *ses, struct request_vie
         v->kind = REQUEST_SPLIT;
 }
 
+/* Would the servers' replies have to be combined in a way that is not theirs? */
+static bool groups(const struct command *c, const struct request_view *v)
+{
+    for (uint32_t i = 1; c->class == CLASS_SERIES && i < v->args->count; i++)
+        if (span_ieq(word(v, i), SPAN("groupby")))
+            return true;
+    return false;
+}
+
+static uint8_t policy_of(const struct command *c)
+{
+    switch (c->class) {
+    case CLASS_FLUSH:
+        return CLASS_ALL_OK;
+    case CLASS_SERIES:
+        return CLASS_CONCAT;
+    default:
+        return c->class;
+    }
+}
+
 /* A request for every server. Its policy is its class, unless the pool has to allow it first. */
 static bool broadcast(const struct command *c, const struct proto_session *ses,
                       struct request_view *v, struct buf *scratch)
@@ -52,8 +73,10 @@ static bool broadcast(const struct command *c, const struct proto_session *ses,
         return answer_closed(c, SPAN("`commands`"), v, scratch);
     if (c->class == CLASS_FLUSH && !ses->settings->allow_flush)
         return answer_closed(c, SPAN("`allow_flush`"), v, scratch);
+    if (!ses->settings->single_server && groups(c, v))
+        return answer_single(c, v, scratch);
     v->kind = REQUEST_BROADCAST;
-    v->join = c->class == CLASS_FLUSH ? CLASS_ALL_OK : c->class;
+    v->join = policy_of(c);
     return true;
 }
 
@@ -75,6 +98,8 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     switch (command_way(c->class)) {
     case WAY_BROADCAST:
         return broadcast(c, ses, v, scratch);
+    case WAY_SINGLE:
+        return ses->settings->single_server || answer_single(c, v, scratch);
     case WAY_CURSOR:
         return scan(ses, v);
     case WAY_TELL:

@@ -20,6 +20,7 @@ enum command_class {
 /** Ways of carrying it out, each of several classes. */
 enum command_way {
     WAY_FORWARD,
+    WAY_SINGLE,
     WAY_SPLIT,
     WAY_BROADCAST,
     WAY_CURSOR,

@@ -78,13 +78,18 @@ static bool compose_scan(const struct request_view *v, struct buf *out)
            (count < 3 || buf_append(out, words_raw(v, 2, count - 1)));
 }
 
-/* Commands whose keys are one range, with the words that belong to a key behind it. */
+/* Commands whose keys are one range, with the words that belong to a key behind it. What follows the last of them is for
+ * all. */
 static bool compose_keys(const struct request_view *v, const uint32_t *order, uint32_t count,
                          struct buf *out)
 {
     struct key_range keys = v->keys[0];
-    return put_count(out, (uint64_t)count * keys.step + 1) && buf_append(out, words_raw(v, 0, 0)) &&
-           put_keys(v, keys.first, keys.step, order, count, out);
+    uint32_t behind = keys.first + keys.count * keys.step;
+    uint32_t rest = behind < v->args->count ? v->args->count - behind : 0;
+    return put_count(out, (uint64_t)count * keys.step + 1 + rest) &&
+           buf_append(out, words_raw(v, 0, 0)) &&
+           put_keys(v, keys.first, keys.step, order, count, out) &&
+           (rest == 0 || buf_append(out, words_raw(v, behind, v->args->count - 1)));
 }
 
 bool redis_compose_part(const struct request_view *v, const uint32_t *order, uint32_t count,

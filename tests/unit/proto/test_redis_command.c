@@ -90,6 +90,36 @@ static void expect_keys(const char *line, const char *kind, const char *keys)
     assert_true(same);
 }
 
+/* Does the class of a row need keys to go by? */
+static bool needs_keys(enum command_class class)
+{
+    switch (command_way(class)) {
+    case WAY_SPLIT:
+    case WAY_BLOCK:
+        return true;
+    default:
+        return class == CLASS_FORWARD || class == CLASS_WATCH;
+    }
+}
+
+/* Nothing is left for later, and what goes by keys has them. */
+static void test_every_row(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; command_row(i) != NULL; i++) {
+        const struct command *c = command_row(i);
+        bool keyed = c->places[0].kind != PLACE_NONE;
+        bool sane = c->class != CLASS_LATER && c->class != CLASS_DENIED && c->arity != 0 &&
+                    (keyed || !needs_keys(c->class));
+        if (!sane)
+            print_message("%s has no sensible class\n", c->name);
+        assert_true(sane);
+        assert_true(c->places[1].kind == PLACE_NONE || keyed);
+        bool sub = strchr(c->name, '|') != NULL;
+        assert_int_equal(c->sub, sub);
+    }
+}
+
 static void test_key_places(void **state)
 {
     (void)state;
@@ -105,8 +135,8 @@ static void test_key_places(void **state)
     expect_keys("MEMORY usage a SAMPLES 2\n", "forward", "<a>");
     expect_keys("SPUBLISH ch hello\n", "forward write", "<ch>");
     expect_keys("JSON.GET doc $.a $.b\n", "forward", "<doc>");
-    expect_keys("JSON.MGET d e $\n", "forward", "<d> <e>");
-    expect_keys("JSON.MSET d $ 1 e $ 2\n", "forward write", "<d> <e>");
+    expect_keys("JSON.MGET d e $\n", "split", "<d> <e>");
+    expect_keys("JSON.MSET d $ 1 e $ 2\n", "split write", "<d> <e>");
     expect_keys("JSON.DEBUG MEMORY d\n", "forward", "<d>");
     expect_keys("TS.MADD a 1 2 b 3 4\n", "forward write", "<a> <b>");
     expect_keys("MSETEX 2 a 1 b 2 EX 10\n", "forward write", "<a> <b>");
@@ -161,6 +191,16 @@ static void test_blocking(void **state)
 {
     (void)state;
     expect_keys("BLPOP a b 0\n", "session write block for ever", "<a> <b>");
+    expect_keys("FT.SUGADD s x 1\n", "forward write", "<s>");
+    ASK(&plain, "FT.SEARCH i x\n",
+        "local -ERR command 'ft.search' needs a pool with one server, or it would be about the "
+        "keys of "
+        "one of them (the pool's key `commands` can say where its keys are)\r\n\n");
+    ASK(&plain, "TS.MRANGE - + FILTER a=1\n", "broadcast\n");
+    ASK(&plain, "TS.MRANGE - + FILTER a=1 GROUPBY a REDUCE max\n",
+        "local -ERR command 'ts.mrange' needs a pool with one server, or it would be about the "
+        "keys of "
+        "one of them (the pool's key `commands` can say where its keys are)\r\n\n");
     expect_keys("WAIT 1 0\n", "session wait for ever", "");
     expect_keys("WAIT 1 250\n", "session wait 250 ms", "");
     expect_keys("WAIT 1 -2\n", "session wait 0 ms", "");
@@ -203,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_every_row_is_found),
         cmocka_unit_test(test_what_is_no_command),
         cmocka_unit_test(test_every_forwarded_row_has_keys),
+        cmocka_unit_test(test_every_row),
         cmocka_unit_test(test_key_places),
         cmocka_unit_test(test_numbered_keys),
         cmocka_unit_test(test_streams),

@@ -71,6 +71,10 @@ static void test_parts(void **state)
     expect_part(SPAN("xread count 2 streams a bb c 0 $ 5-5\n"), (uint32_t[]){0, 2}, 2,
                 SPAN("*8\r\n$5\r\nxread\r\n$5\r\ncount\r\n$1\r\n2\r\n$7\r\nstreams\r\n$1\r\na\r\n"
                      "$1\r\nc\r\n$1\r\n0\r\n$3\r\n5-5\r\n"));
+    expect_part(SPAN("json.mget a bb c $.x\n"), (uint32_t[]){0, 2}, 2,
+                SPAN("*4\r\n$9\r\njson.mget\r\n$1\r\na\r\n$1\r\nc\r\n$3\r\n$.x\r\n"));
+    expect_part(SPAN("json.mset a . 1 bb . 2\n"), (uint32_t[]){1}, 1,
+                SPAN("*4\r\n$9\r\njson.mset\r\n$2\r\nbb\r\n$1\r\n.\r\n$1\r\n2\r\n"));
     /* A request whose line ends were not CR LF. */
     expect_part(SPAN("*3\rx$6\r\nUNLINK\r\n$1\rxaxx$1\r\nb\r\n"), (uint32_t[]){0}, 1,
                 SPAN("*2\r\n$6\r\nUNLINK\r\n$1\r\na\r\n"));
