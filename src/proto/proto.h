@@ -55,6 +55,14 @@ struct proto_settings {
     bool allow_flush; /* clients may empty the servers */
 };
 
+/** Which replies a client does not want: those of requests that are read while it is not MUTE_NONE are dropped. */
+enum mute {
+    MUTE_NONE,
+    MUTE_ALL,  /* until it says otherwise */
+    MUTE_NEXT, /* of the next request; then MUTE_NONE */
+    MUTE_SKIP, /* of the request that says so; then MUTE_NEXT */
+};
+
 /** What a protocol remembers of one client between requests. Zeroed when the client comes. */
 struct proto_session {
     const struct proto_settings *settings;
@@ -62,6 +70,7 @@ struct proto_session {
     uint64_t skip; /* memcache: bytes of a refused data block that are still to be dropped */
     bool authed;   /* gave the right password */
     bool begun;    /* memcache: a request was read */
+    uint8_t mute;  /* enum mute */
     union {
         struct {
             bool queues; /* its requests are the rest of a transaction: see enum session_verb */

@@ -428,6 +428,8 @@ static size_t read_one(struct client *c, struct span in, bool whole_input, bool 
     *again = fate == REQUEST_STARTED;
     if (fate == REQUEST_WAITS)
         return 0;
+    if (c->session.mute >= MUTE_NEXT)
+        c->session.mute = c->session.mute == MUTE_SKIP ? MUTE_NEXT : MUTE_NONE;
     waiter_leave(&c->waiter);
     c->late = false;
     if (v.close || c->ends)

@@ -60,7 +60,7 @@ static bool answer_instead(struct request *r)
     settle(c, true);
     buf_clear(text);
     if (!tell_text(c, &(struct request_view){.join = c->instead, .args = &none}, text) ||
-        !request_park(r, buf_span(text)))
+        (!r->quiet && !request_park(r, buf_span(text))))
         client_fail(c, "no memory for an answer");
     return true;
 }

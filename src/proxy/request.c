@@ -36,7 +36,7 @@ struct request *request_new(struct client *c, bool quiet)
     struct request *r = slab_borrow(&px->request_slab);
     if (r == NULL)
         return NULL;
-    request_init(r, c, quiet);
+    request_init(r, c, quiet || c->session.mute != MUTE_NONE);
     if (c->last == NULL)
         c->first = r;
     else
@@ -261,7 +261,7 @@ void request_no_memory(struct client *c)
 
 void request_answer(struct client *c, struct span reply)
 {
-    if (reply.len == 0)
+    if (reply.len == 0 || c->session.mute != MUTE_NONE)
         return;
     if (c->first == NULL) {
         if (!stream_write(&c->stream, reply))

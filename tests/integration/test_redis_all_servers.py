@@ -174,7 +174,7 @@ def test_ids_and_addresses_are_the_clients_own(pool):
 
 
 def test_what_would_need_a_connection_of_its_own(pool):
-    for request in ("CLIENT REPLY OFF", "CLIENT REPLY SKIP", "CLIENT TRACKING ON", "CLIENT NO-TOUCH ON"):
+    for request in ("CLIENT TRACKING ON", "CLIENT NO-TOUCH ON"):
         assert pool.ask(*request.split()).startswith(b"-ERR this is not supported by this proxy"), request
     assert pool.ask("CLIENT", "REPLY", "ON") == b"+OK\r\n"
 
@@ -302,3 +302,26 @@ def test_commands_are_for_redis_only(cashew):
     text = harness.pool("p", harness.free_port(), ["127.0.0.1:1:1"]) + "  commands: {deny: [get]}\n"
     with pytest.raises(harness.StartError, match="'commands' is only for pools with 'redis: true'"):
         cashew(text)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_replies_that_are_not_wanted(redis_servers, cashew, count):
+    """The same bytes come as from a server, errors, joins, sessions and lost servers included."""
+    pool = Pool(redis_servers, cashew, count)
+    asked = """SET a 1|CLIENT REPLY SKIP|GET a|GET a|CLIENT REPLY SKIP|CLIENT REPLY SKIP|GET a|GET a
+        |CLIENT REPLY OFF|GET a|MGET a b c d|NOSUCH|GET|PING|MULTI|SET a 2|EXEC|BLPOP none 0.01|WATCH a|UNWATCH
+        |SELECT 0|CLIENT REPLY SKIP|INCR a|CLIENT REPLY ON|GET a|CLIENT REPLY SKIP|MGET a b c|MGET a b c
+        |CLIENT REPLY SKIP|CLIENT REPLY ON|CLIENT REPLY SKIP|HELLO 2|CLIENT REPLY SKIP|PING|ECHO end"""
+    direct = harness.Raw(redis_servers(1)[0].port)
+    got = []
+    for raw in (pool.raw, direct):
+        raw.send(b"".join(harness.resp(*line.split()) for line in asked.split("|")))
+        got.append(raw.recv_until(b"$3\r\nend\r\n"))
+    assert got[0] == got[1]
+    pool.raw.send(harness.resp("CLIENT", "REPLY", "OFF") + harness.resp("SET", "a", 7))
+    harness.wait_for(lambda: pool.client.get("a") == b"7")
+    for server in pool.servers:
+        server.kill()
+    pool.raw.send(harness.resp("GET", "a") + harness.resp("MGET", "a", "b", "c", "d"))
+    pool.raw.send(harness.resp("HELLO", 2) + harness.resp("CLIENT", "REPLY", "ON"))
+    assert pool.raw.recv_reply() == b"+OK\r\n"

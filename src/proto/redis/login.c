@@ -239,6 +239,7 @@ void login_reset(struct proto_session *ses, struct request_view *v)
     struct proto_login login = pool_login(ses);
     struct proto_login now = login_now(ses);
     ses->authed = false;
+    ses->mute = MUTE_NONE;
     identity_free(ses);
     if (ses->hears) {
         ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));

@@ -129,12 +129,12 @@ static void list_clients(struct question *q)
         write_verbatim(q->w, SPAN(""));
 }
 
-/* What is ON or OFF: `same` is what it is anyway, and `other` can't be had. */
-static void only(struct question *q, struct span same, struct span other, struct span third)
+/* What is OFF anyway, and can't be ON. */
+static void only_off(struct question *q)
 {
-    if (question_is(q, 2, same))
+    if (question_is(q, 2, SPAN("off")))
         ok(q);
-    else if (question_is(q, 2, other) || (third.len > 0 && question_is(q, 2, third)))
+    else if (question_is(q, 2, SPAN("on")))
         write_raw(q->w, SPAN("-ERR this is not supported by this proxy: clients share the "
                              "connections to the servers\r\n"));
     else
@@ -147,6 +147,22 @@ static void no_evict(struct question *q)
         ok(q);
     else
         write_raw(q->w, SPAN("-ERR syntax error\r\n"));
+}
+
+/* Nothing is said where replies are not wanted. */
+static void reply(struct question *q)
+{
+    struct proto_session *ses = q->ses;
+    if (question_is(q, 2, SPAN("on")))
+        ses->mute = MUTE_NONE;
+    else if (question_is(q, 2, SPAN("off")))
+        ses->mute = MUTE_ALL;
+    else if (question_is(q, 2, SPAN("skip")))
+        ses->mute = ses->mute == MUTE_ALL ? MUTE_ALL : MUTE_SKIP;
+    else
+        write_raw(q->w, SPAN("-ERR syntax error\r\n"));
+    if (question_is(q, 2, SPAN("on")))
+        ok(q);
 }
 
 static void unblock(struct question *q)
@@ -212,10 +228,10 @@ void tell_client(struct question *q, enum command_class class)
         break;
     case CLASS_CLIENT_NO_TOUCH:
     case CLASS_CLIENT_TRACKING:
-        only(q, SPAN("off"), SPAN("on"), SPAN(""));
+        only_off(q);
         break;
     case CLASS_CLIENT_REPLY:
-        only(q, SPAN("on"), SPAN("off"), SPAN("skip"));
+        reply(q);
         break;
     case CLASS_CLIENT_UNBLOCK:
         unblock(q);

@@ -150,7 +150,14 @@ static void test_what_can_only_be_so(void **state)
     expect(&t, "CLIENT NO-TOUCH off\n", "+OK\r\n");
     expect_within(&t, "CLIENT NO-TOUCH on\n", "-ERR this is not supported by this proxy");
     expect(&t, "CLIENT REPLY ON\n", "+OK\r\n");
-    expect_within(&t, "CLIENT REPLY SKIP\n", "-ERR this is not supported by this proxy");
+    expect(&t, "CLIENT REPLY maybe\n", "-ERR syntax error\r\n");
+    expect(&t, "CLIENT REPLY SKIP\n", "");
+    assert_int_equal(t.session.mute, MUTE_SKIP);
+    expect(&t, "CLIENT REPLY OFF\n", "");
+    expect(&t, "CLIENT REPLY SKIP\n", "");
+    assert_int_equal(t.session.mute, MUTE_ALL);
+    expect(&t, "CLIENT REPLY ON\n", "+OK\r\n");
+    assert_int_equal(t.session.mute, MUTE_NONE);
     expect(&t, "CLIENT REPLY x\n", "-ERR syntax error\r\n");
     expect(&t, "CLIENT TRACKING OFF\n", "+OK\r\n");
     expect_within(&t, "CLIENT TRACKING ON\n", "-ERR this is not supported by this proxy");
