@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Odd moments of clients that have a connection of their own, or a transaction open. */
-#include "rig.h"
+#include "one_rig.h"
 #include "upstream/profile.h"
 
 #define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
 #define ONE "  servers:\n   - 127.0.0.1:7001:1 a\n"
 #define TWO ONE "   - 127.0.0.1:7002:1 b\n"
 
-static struct rig rig;
-static struct rig *const r = &rig;
-
-static struct fake *a(void)
+/* Asks for a transaction of one command. */
+static void ask_transaction(struct sim_peer *c)
 {
-    return &rig.fakes[0][0];
-}
-
-static struct fake *b(void)
-{
-    return &rig.fakes[0][1];
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    rig_close(r);
-    return 0;
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    rig_ask(r, c, "EXEC");
 }
 
 /* The reply of one server breaks off: that closes the client, and with it the connection that it has for itself to
@@ -65,9 +53,7 @@ static void test_watch_is_lost_with_a_wait(void **state)
     sim_settle(r->loop);
     EXPECT(r, c, "-ERR unknown (server 'a' closed the connection)\r\n");
     a()->hold = false;
-    rig_ask(r, c, "MULTI");
-    rig_ask(r, c, "SET k v");
-    rig_ask(r, c, "EXEC");
+    ask_transaction(c);
     EXPECT(r, c, "+OK\r\n+QUEUED\r\n*-1\r\n");
     assert_int_equal(a()->requests, 2);
 }
@@ -85,9 +71,7 @@ static void test_second_watch_fails(void **state)
     sim_peer_close(fake_conn_now(a())->peer);
     sim_settle(r->loop);
     EXPECT(r, c, "-ERR unknown (server 'a' closed the connection)\r\n");
-    rig_ask(r, c, "MULTI");
-    rig_ask(r, c, "SET k v");
-    rig_ask(r, c, "EXEC");
+    ask_transaction(c);
     EXPECT(r, c, "+OK\r\n+QUEUED\r\n*-1\r\n");
 }
 
@@ -105,9 +89,7 @@ static void test_second_watch_is_refused(void **state)
     buf_clear(&own->pending);
     fake_say(a(), "-NOPERM no\r\n");
     EXPECT(r, c, "-NOPERM no\r\n");
-    rig_ask(r, c, "MULTI");
-    rig_ask(r, c, "SET k v");
-    rig_ask(r, c, "EXEC");
+    ask_transaction(c);
     EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
     buf_clear(&own->pending);
     fake_say(a(), "+OK\r\n+QUEUED\r\n*-1\r\n");
@@ -124,9 +106,7 @@ static void test_transaction_that_stays_open(void **state)
     struct sim_peer *c = rig_client(r, 0);
     struct sim_peer *other = rig_client(r, 0);
     a()->hold = true;
-    rig_ask(r, c, "MULTI");
-    rig_ask(r, c, "SET k v");
-    rig_ask(r, c, "EXEC");
+    ask_transaction(c);
     EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
     rig_ask(r, other, "GET k");
     buf_clear(&fake_conn_now(a())->pending);
@@ -147,9 +127,7 @@ static void test_aborted_transaction(void **state)
     struct sim_peer *c = rig_client(r, 0);
     struct sim_peer *other = rig_client(r, 0);
     a()->hold = true;
-    rig_ask(r, c, "MULTI");
-    rig_ask(r, c, "SET k v");
-    rig_ask(r, c, "EXEC");
+    ask_transaction(c);
     EXPECT(r, c, "+OK\r\n+QUEUED\r\n");
     rig_ask(r, other, "GET k");
     buf_clear(&fake_conn_now(a())->pending);
