@@ -241,7 +241,8 @@ def stage_clang():
 
 
 def stage_asan():
-    return unit("address", aslr_off(), SANITIZED)
+    """With the build of the fuzz targets, so that one compilation by clang serves for both."""
+    return unit("fuzz", aslr_off(), SANITIZED)
 
 
 def sanitized_integration(kind, env=None, **options):
