@@ -25,8 +25,10 @@ import fuzz
 
 ROOT = build.ROOT
 CORES = 2  # what the tests are planned for; more would hide what is slow
-SIDE_BY_SIDE = 3  # integration tests: more than cores, since most of their time is waiting
-UNIT_TIMEOUT = 120
+SIDE_BY_SIDE = 4  # integration tests: more than cores, since most of their time is waiting
+UNIT_TIMEOUT = 240
+PYTEST_LIMIT = 1800  # seconds of all the integration tests, under whatever sanitizer
+CHECK_LIMIT = 300
 SANITIZED = {"ASAN_OPTIONS": "detect_stack_use_after_return=1",
              "UBSAN_OPTIONS": "print_stacktrace=1"}
 
@@ -146,9 +148,12 @@ def integration(binary, marks="not long", env=None, tests=(), may_be_empty=False
                    "loadfile", "-m", marks, f"--junitxml={report}", "--tb=short",
                    "--durations=10", "--durations-min=5",
                    *(tests or ["."])]
-        code = subprocess.run(command, cwd=ROOT / "tests" / "integration", check=False,
-                              env={**os.environ, "CASHEW_BIN": str(binary),
-                                   **(env or {})}).returncode
+        try:
+            code = subprocess.run(command, cwd=ROOT / "tests" / "integration", check=False,
+                                  timeout=PYTEST_LIMIT, env={**os.environ, "CASHEW_BIN": str(binary),
+                                                             **(env or {})}).returncode
+        except subprocess.TimeoutExpired:
+            return Count(failed=[f"pytest did not end within {PYTEST_LIMIT} s"])
         count = count_junit(report) if report.exists() else Count()
     none = not (count.passed or count.failed or count.skipped)
     if code not in (0, 1, 5) and not count.failed:
@@ -162,7 +167,8 @@ def integration(binary, marks="not long", env=None, tests=(), may_be_empty=False
 
 def check(name, *command):
     """One program that must end with 0 counts as one test."""
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False,
+                          timeout=CHECK_LIMIT)
     return Count(failed=[name]) if done.returncode else Count(passed=1)
 
 
@@ -246,7 +252,7 @@ def stage_asan():
 
 
 def sanitized_integration(kind, env=None, **options):
-    return integration(build.build(kind), env={**SANITIZED, "CASHEW_SANITIZED": kind,
+    return integration(build.build(kind, "cashew"), env={**SANITIZED, "CASHEW_SANITIZED": kind,
                                                "CASHEW_WRAPPER": " ".join(aslr_off()),
                                                **(env or {})}, **options)
 
@@ -279,7 +285,10 @@ def stage_release():
 
 
 def stage_asan_integration():
-    return sanitized_integration("address")
+    """Also the unit tests, since this is gcc, and the other stage is clang."""
+    count = unit("address", aslr_off(), SANITIZED)
+    count += sanitized_integration("address")
+    return count
 
 
 def stage_tsan_integration():
@@ -316,23 +325,23 @@ STAGES = [
     ("unit", stage_unit, True, "unit tests"),
     ("integration", stage_integration, True, "real servers, epoll loop"),
     ("chaos", stage_chaos, True, "clients with tokens and failing servers, a short run"),
-    ("clang", stage_clang, True, "unit tests, clang -Werror"),
-    ("asan", stage_asan, True, "unit tests under ASan and UBSan"),
+    ("asan", stage_asan, True, "unit tests, clang -Werror, under ASan and UBSan"),
     ("fuzz", stage_fuzz, True, "a short run of each fuzz target"),
     ("tsan", stage_tsan, True, "some integration tests under TSan, 2 workers"),
+    ("clang", stage_clang, False, "unit tests, clang -Werror, without sanitizers"),
     ("uring", stage_uring, False, "integration tests, io_uring loop"),
     ("release", stage_release, False, "integration tests of the optimised binary"),
     ("chaos-long", stage_chaos_long, False, "the same for minutes, also under ASan and TSan"),
     ("long", stage_long, False, "tests marked long, optimised binary"),
-    ("asan-integration", stage_asan_integration, False, "integration tests, ASan and UBSan"),
+    ("asan-integration", stage_asan_integration, False, "unit and integration tests, gcc's ASan and UBSan"),
     ("tsan-integration", stage_tsan_integration, False, "unit and integration tests, TSan"),
     ("chroot", stage_chroot, False, "a clean clone on fresh Debian 12 and 13"),
 ]
 
 # What `./dev san NAME` runs; `undefined` comes with `address`.
 SANITIZERS = {
-    "address": lambda: (stage_asan, stage_asan_integration),
-    "undefined": lambda: (stage_asan, stage_asan_integration),
+    "address": lambda: (stage_asan_integration,),
+    "undefined": lambda: (stage_asan_integration,),
     "thread": lambda: (stage_tsan_integration,),
 }
 
@@ -352,11 +361,15 @@ def run_stages(stages):
         start, cpu = time.monotonic(), cpu_seconds()
         try:
             count = function()
-        except (build.BuildError, OSError, subprocess.SubprocessError, ValueError) as error:
+        except KeyboardInterrupt:
+            count = Count(failed=[f"{name}: interrupted"])
+        except Exception as error:  # pylint: disable=broad-except
             print(f"{name}: {error}")
             count = Count(failed=[f"{name}: could not run ({error})"])
         rows.append((name, time.monotonic() - start, cpu_seconds() - cpu, count))
         total += count
+        if count.failed == [f"{name}: interrupted"]:
+            break
     return total, rows
 
 

@@ -41,10 +41,13 @@ class HAProxy(harness.Program):
         return ["/usr/sbin/haproxy", "-db", "-f", self.config, "-f", self.dir / "stats.cfg"]
 
     def state(self, pool, server):
-        """UP, DOWN ..., as HAProxy sees it."""
+        """UP, DOWN ..., as HAProxy sees it; None while it does not answer yet, since it listens for clients first."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(10)
-            sock.connect(str(self.dir / "stats"))
+            try:
+                sock.connect(str(self.dir / "stats"))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
             sock.sendall(b"show stat\n")
             text = b""
             while piece := sock.recv(65536):

@@ -19,18 +19,25 @@ ODD = [b"foo\r\n", b"get\r\n", b"set x\r\n", b"set x 0 0 -1\r\n", b"incr x y\r\n
        b"set x 0 0 2 noreply\r\nno\r\n", b"delete x noreply\r\n", b"ma x N0 J3 v\r\n", b"version\r\n"]
 
 
+# Where each key is depends on the servers' ports, so that small numbers may be right by chance.
+NO_CAS = b"99999999"
+BARRIER = b"VALUE barrier 0 10\r\n7712345678\r\nEND\r\n"
+
+
 class Place:
     """A connection, and the cas numbers that were seen on it, which are each server's own."""
 
     def __init__(self, port):
         self.raw = harness.Raw(port)
         self.cas = {}
+        self.raw.send(b"set barrier 0 0 10\r\n7712345678\r\n")
+        assert self.raw.recv_until() == b"STORED\r\n"
 
     def ask(self, request):
-        """The answer to one request: all that comes before the MN of a barrier."""
-        seen = re.sub(rb"<cas of (\S+)>", lambda at: self.cas.get(at.group(1), b"1"), request)
-        self.raw.send(seen + b"mn\r\n")
-        answer = self.raw.recv_until(b"MN\r\n")[:-4]
+        """The answer to one request: all that comes before that of a barrier, which no request has."""
+        seen = re.sub(rb"<cas of (\S+)>", lambda at: self.cas.get(at.group(1), NO_CAS), request)
+        self.raw.send(seen + b"get barrier\r\n")
+        answer = self.raw.recv_until(BARRIER)[:-len(BARRIER)]
         for key, cas in re.findall(rb"VALUE (\S+) \d+ \d+ (\d+)\r\n", answer):
             self.cas[key] = cas
         return plain(answer)
@@ -75,7 +82,7 @@ def request(chance):
     if verb in (b"set", b"add", b"replace", b"append", b"prepend"):
         return b"%s %s %d %d %d\r\n%s\r\n" % (verb, key, flags, exptime, len(data), data)
     if verb == b"cas":
-        cas = chance.choice([b"1", b"<cas of %s>" % key, b"<cas of %s>" % key])
+        cas = chance.choice([NO_CAS, b"<cas of %s>" % key, b"<cas of %s>" % key])
         return b"gets %s\r\ncas %s %d %d %d %s\r\n%s\r\n" % (key, key, flags, exptime, len(data), cas, data)
     if verb in (b"incr", b"decr"):
         return b"%s %s %d\r\n" % (verb, key, chance.choice([0, 1, 300, 2**64 - 1]))
