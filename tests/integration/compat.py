@@ -96,12 +96,16 @@ def both(ending, servers, story, args=(), ours=None, **keys):
     return told
 
 
+# The counters of twemproxy's pools and servers, without the moments in time.
+THEIRS = {"client_eof", "client_err", "client_connections", "server_ejects", "forward_error", "fragments", "server_eof",
+          "server_err", "server_timedout", "server_connections", "requests", "request_bytes", "responses",
+          "response_bytes", "in_queue", "in_queue_bytes", "out_queue", "out_queue_bytes"}
+
+
 def numbers(stats):
     """The counters that both have, without the moments in time."""
-    ours = {"client_refused", "client_overflow", "client_memory", "memory_errors", "client_idle", "ejected", "probes",
-            "probe_failures"}
     return {name: numbers(value) if isinstance(value, dict) else value
-            for name, value in stats.items() if name not in ours and name != "server_ejected_at"}
+            for name, value in stats.items() if name in THEIRS or isinstance(value, dict)}
 
 
 def first_words(reply):

@@ -33,6 +33,8 @@ STOP_TIMEOUT = 15.0
 SANITIZER_EXIT = 99
 # The environment of a proxy that a test forces to end: it leaves its threads as they are.
 FORCED_END = {"TSAN_OPTIONS": "report_thread_leaks=0"}
+# For tests that count what each worker has of its own, or know which worker serves them.
+ONE_WORKER = ("--workers=1",)
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
            signal.SIGTRAP}
 # Of <linux/sock_diag.h>, <linux/netlink.h> and <netinet/tcp.h>.

@@ -109,7 +109,7 @@ def test_answered_instead_of_closed(world, case):
 
 @pytest.mark.parametrize("words", [("HELLO",), ("CLIENT", "INFO"), ("INFO",),
                                    ("CONFIG", "GET", "x"), ("MOVE", "a", 1), ("COMMAND", "COUNT"),
-                                   ("SUBSCRIBE", "c"),
+                                   ("PUBLISH", "c", "x"),
                                    ("KEYS", "*"), ("EVAL", "return 1", 0), ("GET", "k" * 20000)])
 def test_one_answer_instead_of_closed(world, words):
     """Whatever the answer is, there is one, and the connection stays."""

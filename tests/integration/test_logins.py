@@ -187,7 +187,7 @@ def test_connections_of_a_login_close_when_nobody_uses_it(proxy, shards):
 def start(cashew, servers, **keys):
     port = free_port()
     process = cashew(pool("alpha", f"127.0.0.1:{port}", [f"127.0.0.1:{s.port}:1" for s in servers],
-                          redis=True, timeout=1000, **keys))
+                          redis=True, timeout=1000, **keys), args=harness.ONE_WORKER)
     process.port = port
     return process
 

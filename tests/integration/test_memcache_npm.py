@@ -32,7 +32,7 @@ def node_folder(tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 3])
 def test_clients_of_node(node_folder, cashew, memcached_servers, count):
     port = harness.free_port()
-    cashew(harness.pool("mem", port, memcached_servers(count)))
+    cashew(harness.pool("mem", port, memcached_servers(count)), args=harness.ONE_WORKER)
     shutil.copy(SCRIPT, node_folder)
     done = subprocess.run(["node", SCRIPT.name, str(port)], cwd=node_folder, timeout=60, check=False,
                           capture_output=True, text=True)

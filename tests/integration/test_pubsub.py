@@ -191,7 +191,7 @@ def test_notifications_of_all_servers(cashew, redis_servers):
 # ---------------------------------------------------------------- many
 
 def test_many_subscribers_on_one_connection(cashew, redis_server):
-    proxy = start(cashew, [redis_server])
+    proxy = start(cashew, [redis_server], harness.ONE_WORKER)
     clients = [Raw(proxy.port) for _ in range(200)]
     for i, c in enumerate(clients):
         c.send(resp("HELLO", 2 + i % 2) + resp("SUBSCRIBE", "all", "own%d" % i))
@@ -221,7 +221,7 @@ def test_many_subscribers_on_one_connection(cashew, redis_server):
 
 def test_what_servers_count(cashew, shards):
     """Subscriptions, not clients: the proxy's one for all of them."""
-    proxy = start(cashew, shards)
+    proxy = start(cashew, shards, harness.ONE_WORKER)
     clients = [Raw(proxy.port) for _ in range(3)]
     for c in clients:
         ask(c, "SUBSCRIBE", "x")

@@ -456,7 +456,8 @@ def test_changed_address_of_a_name(ending, tmp_path):
     wait_for(lambda: accepts("127.0.0.2", old.port), what="the other server")
     proxy = ending.add(harness.Cashew(
         pool("p", port, [f"moving.test:{old.port}:1 x"], redis=True),
-        under=["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]))
+        under=["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"],
+        args=harness.ONE_WORKER))
     assert ask(port, "SET", "k", "old") == b"+OK\r\n"
     hosts.write_text("127.0.0.1 localhost\n127.0.0.2 moving.test\n")
     assert ask(port, "GET", "k") == b"$3\r\nold\r\n"  # connections that stand stay

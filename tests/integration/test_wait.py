@@ -43,7 +43,7 @@ def world(ending, cashew):
         port = free_port()
         options = {"redis": True, "timeout": 1000, "session_connections": 2, **keys}
         proxy = cashew(harness.pool("alpha", port, [f"127.0.0.1:{m.port}:1 m{i}" for i, m in enumerate(masters)],
-                                    **options))
+                                    **options), args=harness.ONE_WORKER)
         return masters, replicas, port, proxy
 
     return make
