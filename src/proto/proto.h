@@ -71,6 +71,7 @@ struct proto_session {
     bool authed;   /* gave the right password */
     bool begun;    /* memcache: a request was read */
     uint8_t mute;  /* enum mute */
+    bool resets;   /* the login under way forgets all that the client was, if it is good */
     union {
         struct {
             bool queues; /* its requests are the rest of a transaction: see enum session_verb */
@@ -180,7 +181,6 @@ enum session_verb {
                       * was made to stand for all that was done so far: see struct proto_wait */
     SESSION_SUBSCRIBE,   /* to the topics that are its keys, of kind `topic` */
     SESSION_UNSUBSCRIBE, /* from these; from all of that kind if it names none */
-    SESSION_RESET,       /* as REQUEST_LOGIN, and its subscriptions end */
 };
 
 /** A server may take for ever. */
@@ -291,6 +291,8 @@ struct request_view {
     uint8_t verb;             /* REQUEST_SESSION: enum session_verb */
     uint8_t topic;            /* SESSION_SUBSCRIBE and SESSION_UNSUBSCRIBE: enum topic_kind */
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
+    struct span name;         /* ... what the client is called from then on; NULL: as before */
+    bool resets;              /* ... ends all that the client holds, and can't fail */
     uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
     uint64_t cursor;   /* REQUEST_SERVER: for compose_part(); protocol's own */
     struct span wire;  /* what to send: the message itself, or its canonical form in scratch */
@@ -378,6 +380,11 @@ struct proto {
     bool (*join)(uint8_t join, const struct part_reply *parts, uint32_t part_count,
                  const uint16_t *part_of, uint32_t key_count, struct chunk_pool *pool,
                  struct chain *out, uint32_t *bad);
+
+    /** A REQUEST_LOGIN is carried out: notes what it changes besides the connections, until login_end() says how it went.
+     * False if memory is out. NULL if there are none. */
+    bool (*login_begin)(struct proto_session *ses, const struct request_view *v);
+    void (*login_end)(struct proto_session *ses, bool good);
 
     /** NULL if the protocol has no transactions. */
     const struct proto_transaction *transaction;

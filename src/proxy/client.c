@@ -377,8 +377,8 @@ static bool is_refused(const struct client *c, const struct request_view *v)
 {
     bool costs = v->kind > REQUEST_LOCAL && v->kind != REQUEST_TELL;
     bool transaction = c->session.queues && (v->verb == SESSION_EXEC || v->verb == SESSION_DISCARD);
-    bool ends = v->kind == REQUEST_SESSION &&
-                (transaction || v->verb == SESSION_UNSUBSCRIBE || v->verb == SESSION_RESET);
+    bool ends = v->kind == REQUEST_SESSION ? transaction || v->verb == SESSION_UNSUBSCRIBE
+                                           : v->kind == REQUEST_LOGIN && v->resets;
     return costs && !ends && memory_refuses(&c->front->px->memory);
 }
 
@@ -492,7 +492,7 @@ static void on_ended(struct stream *s, int err)
     client_end(c);
     /* Nobody waits any more for what may never come. */
     if (c->held != NULL)
-        c->front->px->sessions->hurry(c);
+        c->front->px->sessions->hurry(c, "its client sends no more");
 }
 
 static void on_broken(struct stream *s, int err)

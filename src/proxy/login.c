@@ -30,6 +30,7 @@ static void settle(struct client *c, bool good)
     if (good)
         use(c, c->wanted);
     c->wanted = NULL;
+    c->front->proto->login_end(&c->session, good);
     profile_leave(unused);
 }
 
@@ -43,8 +44,6 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
     struct client *c = request_of(p)->client;
     if (last && c != NULL)
         settle(c, !error);
-    if (last && c != NULL && !error)
-        c->session.authed = true;
     request_events.reply(p, piece, last, error);
 }
 
@@ -108,14 +107,27 @@ static void ask(struct client *c, const struct request_view *v, uint32_t server)
     no_reply(r, span_str(up->reason));
 }
 
+/* It begins: holds the profile that it asks for. False: it can't, and the client was told why. */
+static bool want(struct client *c, const struct request_view *v)
+{
+    struct upstream *up = c->front->up;
+    c->wanted = profile_hold(up, &v->login);
+    if (c->wanted == NULL) {
+        request_refuse(c, v, span_str(up->reason));
+        return false;
+    }
+    if (c->front->proto->login_begin(&c->session, v))
+        return true;
+    settle(c, false);
+    request_no_memory(c);
+    return false;
+}
+
 /* It is known to be good. */
 static enum request_fate use_at_once(struct client *c, const struct request_view *v)
 {
-    c->wanted = profile_hold(c->front->up, &v->login);
-    if (c->wanted == NULL) {
-        request_refuse(c, v, span_str(c->front->up->reason));
+    if (!want(c, v))
         return REQUEST_STARTED;
-    }
     settle(c, true);
     request_answer(c, v->reply);
     return REQUEST_STARTED;
@@ -127,6 +139,8 @@ enum request_fate login_start(struct client *c, const struct request_view *v)
     c->alone = true;
     if (c->open > 0)
         return REQUEST_WAITS;
+    if (v->resets && c->held != NULL)
+        c->front->px->sessions->leave(c);
     const char *bound = c->held == NULL ? NULL : c->front->px->sessions->binds(c, &v->login);
     if (bound != NULL) {
         request_refuse(c, v, span_str(bound));
@@ -135,10 +149,7 @@ enum request_fate login_start(struct client *c, const struct request_view *v)
     if (v->wire.len == 0)
         return use_at_once(c, v);
     c->instead = v->join;
-    c->wanted = profile_hold(up, &v->login);
-    if (c->wanted == NULL)
-        request_refuse(c, v, span_str(up->reason));
-    else
+    if (want(c, v))
         ask(c, v, request_keyless(up));
     return REQUEST_STARTED;
 }

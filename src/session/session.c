@@ -441,9 +441,11 @@ static void enqueue(struct client *c, const struct request_view *v)
 }
 
 /* A request of a transaction. The protocol leaves those that can be a part of one to be forwarded, and
- * answers the others with an error. */
+ * answers the others with an error, but for the one that begins all anew. */
 static enum request_fate queue(struct client *c, const struct request_view *v)
 {
+    if (v->kind == REQUEST_LOGIN)
+        return login_start(c, v);
     if (v->kind == REQUEST_FORWARD) {
         enqueue(c, v);
     } else if (v->kind == REQUEST_LOCAL) {
@@ -520,15 +522,6 @@ static enum request_fate hear_no_more(struct client *c, const struct request_vie
     return REQUEST_STARTED;
 }
 
-/* The login is that of the pool, and known to be good. */
-static enum request_fate reset(struct client *c, const struct request_view *v)
-{
-    if (c->held != NULL && c->held->hears != NULL)
-        subscriber_stop(c->held->hears);
-    forget(c);
-    return login_start(c, v);
-}
-
 /* ---- the floor below ---- */
 
 static enum request_fate start(struct client *c, const struct request_view *v)
@@ -556,8 +549,6 @@ static enum request_fate start(struct client *c, const struct request_view *v)
         return hear(c, v);
     case SESSION_UNSUBSCRIBE:
         return hear_no_more(c, v);
-    case SESSION_RESET:
-        return reset(c, v);
     }
     never("a verb of sessions that does not exist");
 }
@@ -578,11 +569,11 @@ static void leave(struct client *c)
         wait_cut(w, "nobody waits any more");
 }
 
-static void hurry(struct client *c)
+static void hurry(struct client *c, const char *why)
 {
     struct private *own = c->held->own;
     if (own != NULL && c->held->verb == SESSION_BLOCK)
-        private_cut(own, "shutting down");
+        private_cut(own, why);
     else if (c->held->wait != NULL)
         wait_cut(c->held->wait, "shutting down");
     if (c->held != NULL && c->held->hears != NULL)

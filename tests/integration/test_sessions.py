@@ -72,6 +72,14 @@ SCRIPTS = [
     [("WATCH", "{a}20"), ("BLPOP", "{a}none", 0.05), ("MULTI",), ("SET", "{a}20", 1), ("EXEC",)],
     [("MULTI",), ("SET", "{a}30", 1), ("EXEC", "x"), ("GET", "{a}30"), ("EXEC",), ("EXEC", "x")],
     [("WATCH", "{a}31"), ("EXEC", "x"), ("SET", "{a}31", 1), ("MULTI",), ("PING",), ("EXEC",)],
+    [("MULTI",), ("SET", "{a}40", 1), ("RESET",), ("EXEC",), ("GET", "{a}40"), ("DISCARD",)],
+    [("MULTI",), ("NOSUCH",), ("RESET",), ("MULTI",), ("PING",), ("EXEC",), ("RESET",)],
+    [("WATCH", "{a}41"), ("SET", "{a}41", 1), ("RESET",), ("MULTI",), ("GET", "{a}41"), ("EXEC",)],
+    [("WATCH", "{a}42"), ("SET", "{a}42", 1), ("MULTI",), ("RESET",), ("MULTI",), ("GET", "{a}42"),
+     ("EXEC",), ("UNWATCH",)],
+    [("SELECT", 3), ("SET", "{a}43", 3), ("MULTI",), ("RESET",), ("GET", "{a}43"), ("SELECT", 3),
+     ("GET", "{a}43"), ("CLIENT", "SETNAME", "me"), ("RESET",), ("CLIENT", "GETNAME")],
+    [("MULTI",), ("RESET", "x"), ("EXEC",), ("RESET",), ("HGETALL", "{a}none")],
     [("QUIT",)],
 ]
 

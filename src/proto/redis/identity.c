@@ -6,6 +6,8 @@
 
 /* One block for all three, in the order of their kinds. */
 struct identity {
+    struct identity
+        *wanted; /* takes its place if the login under way is good; NULL: nothing does */
     uint16_t len[IDENTITY_KINDS];
     char text[];
 };
@@ -21,7 +23,9 @@ struct span identity_get(const struct proto_session *ses, enum identity_kind kin
     return span_of(n->text + at, n->len[kind]);
 }
 
-bool identity_set(struct proto_session *ses, enum identity_kind kind, struct span name)
+/* A copy of all of them with that one set. NULL if memory is out. */
+static struct identity *with(const struct proto_session *ses, enum identity_kind kind,
+                             struct span name)
 {
     struct span all[IDENTITY_KINDS];
     size_t size = 0;
@@ -32,16 +36,47 @@ bool identity_set(struct proto_session *ses, enum identity_kind kind, struct spa
     }
     struct identity *fresh = malloc(sizeof(*fresh) + size);
     if (fresh == NULL)
-        return false;
+        return NULL;
     size_t at = 0;
+    fresh->wanted = NULL;
     for (int k = 0; k < IDENTITY_KINDS; k++) {
         memcpy(fresh->text + at, all[k].ptr, all[k].len);
         fresh->len[k] = (uint16_t)all[k].len;
         at += all[k].len;
     }
+    return fresh;
+}
+
+bool identity_set(struct proto_session *ses, enum identity_kind kind, struct span name)
+{
+    struct identity *fresh = with(ses, kind, name);
+    if (fresh == NULL)
+        return false;
     identity_free(ses);
     ses->own = fresh;
     return true;
+}
+
+bool identity_want(struct proto_session *ses, enum identity_kind kind, struct span name)
+{
+    /* It is kept with those that there are. */
+    if (ses->own == NULL && !identity_set(ses, kind, SPAN("")))
+        return false;
+    struct identity *now = ses->own;
+    free(now->wanted);
+    now->wanted = with(ses, kind, name);
+    return now->wanted != NULL;
+}
+
+void identity_decide(struct proto_session *ses, bool good)
+{
+    struct identity *now = ses->own;
+    struct identity *wanted = now == NULL ? NULL : now->wanted;
+    if (wanted == NULL)
+        return;
+    now->wanted = NULL;
+    free(good ? now : wanted);
+    ses->own = good ? wanted : now;
 }
 
 bool identity_valid(struct span name)
@@ -56,6 +91,7 @@ bool identity_valid(struct span name)
 
 void identity_free(struct proto_session *ses)
 {
+    identity_decide(ses, false);
     free(ses->own);
     ses->own = NULL;
 }

@@ -24,11 +24,15 @@ struct span identity_get(const struct proto_session *ses, enum identity_kind kin
 /** Sets it (at most IDENTITY_MAX); "" forgets it. False if memory is out: nothing changed. */
 must_check bool identity_set(struct proto_session *ses, enum identity_kind kind, struct span name);
 
+/** As identity_set(), but nothing changes before identity_decide(), which also forgets it if it is not `good`. */
+must_check bool identity_want(struct proto_session *ses, enum identity_kind kind, struct span name);
+void identity_decide(struct proto_session *ses, bool good);
+
 /** May it be a name? No blank, no line end, no control character, nothing but ASCII, as redis has it; and
  * not longer than IDENTITY_MAX. */
 bool identity_valid(struct span name);
 
-/** Forgets them all. */
+/** Forgets them all, what is wanted included. */
 void identity_free(struct proto_session *ses);
 
 #endif

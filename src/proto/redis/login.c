@@ -27,6 +27,8 @@ static void ask(struct request_view *v, const struct proto_login *login, struct 
 {
     v->kind = REQUEST_LOGIN;
     v->login = *login;
+    v->name = span_of(NULL, 0);
+    v->resets = false;
     v->wire = wire;
     v->reply = reply;
     v->expect = login->resp == 3 ? REPLY_RESP3 : REPLY_RESP2;
@@ -39,7 +41,7 @@ enum verdict {
 };
 
 /* Whose word a user's name and password are, and what they make of `login`. */
-static enum verdict judge(struct proto_session *ses, struct span user, struct span password,
+static enum verdict judge(const struct proto_session *ses, struct span user, struct span password,
                           struct proto_login *login)
 {
     struct span own = ses->settings->password;
@@ -48,8 +50,7 @@ static enum verdict judge(struct proto_session *ses, struct span user, struct sp
         login->password = password;
         return ASK;
     }
-    ses->authed = span_eq_secret(password, own);
-    if (!ses->authed)
+    if (!span_eq_secret(password, own))
         return WRONG;
     login->user = SPAN("");
     login->password = own;
@@ -57,25 +58,30 @@ static enum verdict judge(struct proto_session *ses, struct span user, struct sp
 }
 
 /* The pool's password was given: its connections serve, unless the session has others. */
-static void admit(const struct proto_session *ses, struct request_view *v,
+static void admit(struct proto_session *ses, struct request_view *v,
                   const struct proto_login *login)
 {
-    if (ses->login == NULL || ses->login->user.len == 0)
-        answer_static(v, SPAN("+OK\r\n"));
-    else
+    if (ses->login != NULL && ses->login->user.len > 0) {
         ask(v, login, SPAN(""), SPAN("+OK\r\n"));
+        return;
+    }
+    ses->authed = true;
+    answer_static(v, SPAN("+OK\r\n"));
 }
 
-/* The form with one word, which is the older one and twemproxy's. */
+/* The form with one word, which is the older one and twemproxy's: who gives a wrong one must give the right
+ * one again. */
 static void auth_password(struct proto_session *ses, struct request_view *v)
 {
     struct proto_login login = login_now(ses);
-    if (ses->settings->password.len == 0)
+    if (ses->settings->password.len == 0) {
         answer_static(v, SPAN("-ERR Client sent AUTH, but no password is set\r\n"));
-    else if (judge(ses, SPAN("default"), word(v, 1), &login) == WRONG)
+    } else if (judge(ses, SPAN("default"), word(v, 1), &login) == WRONG) {
+        ses->authed = false;
         answer_static(v, SPAN("-ERR invalid password\r\n"));
-    else
+    } else {
         admit(ses, v, &login);
+    }
 }
 
 #define WRONGPASS SPAN("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
@@ -196,20 +202,18 @@ static struct span hello_wire(const struct request_view *v, uint8_t resp)
 
 /* Says HELLO to a server. The name is the client's own, and servers are not told. If only the version of the protocol
  * is new, a server need not agree (`judged`): then clients can come while servers are away, as they can without a
- * HELLO. False if memory is out. */
-static bool greet(struct proto_session *ses, struct request_view *v,
-                  const struct proto_login *login, uint32_t name, bool judged)
+ * HELLO. */
+static void greet(struct request_view *v, const struct proto_login *login, uint32_t name,
+                  bool judged)
 {
-    struct span wire = hello_wire(v, login->resp);
     if (name > 0 && !identity_valid(word(v, name))) {
         answer_static(v, IDENTITY_INVALID);
-        return true;
+        return;
     }
-    if (name > 0 && !identity_set(ses, IDENTITY_NAME, word(v, name)))
-        return false;
-    ask(v, login, wire, SPAN(""));
+    ask(v, login, hello_wire(v, login->resp), SPAN(""));
     v->join = judged ? CLASS_HELLO : 0;
-    return true;
+    if (name > 0)
+        v->name = word(v, name);
 }
 
 bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *scratch)
@@ -229,24 +233,32 @@ bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *
                               "to authenticate the client and select the RESP protocol version at "
                               "the same time\r\n"));
     else
-        return greet(ses, v, &login, h.name, !h.auth || verdict == GOOD);
+        greet(v, &login, h.name, !h.auth || verdict == GOOD);
     return true;
 }
 
 /* Connections of servers are reset by nobody: the session goes back to those of the pool. */
-void login_reset(struct proto_session *ses, struct request_view *v)
+void login_reset(const struct proto_session *ses, struct request_view *v)
 {
     struct proto_login login = pool_login(ses);
-    struct proto_login now = login_now(ses);
-    ses->authed = false;
-    ses->mute = MUTE_NONE;
-    identity_free(ses);
-    if (ses->hears) {
-        ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));
-        v->kind = REQUEST_SESSION;
-        v->verb = SESSION_RESET;
-    } else if (now.resp == login.resp && now.db == login.db && now.user.len == 0)
-        answer_static(v, SPAN("+RESET\r\n"));
-    else
-        ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));
+    ask(v, &login, SPAN(""), SPAN("+RESET\r\n"));
+    v->resets = true;
+}
+
+bool login_note(struct proto_session *ses, const struct request_view *v)
+{
+    ses->resets = v->resets;
+    return v->name.ptr == NULL || identity_want(ses, IDENTITY_NAME, v->name);
+}
+
+void login_over(struct proto_session *ses, bool good)
+{
+    identity_decide(ses, good);
+    if (good)
+        ses->authed = !ses->resets;
+    if (good && ses->resets) {
+        ses->mute = MUTE_NONE;
+        identity_free(ses);
+    }
+    ses->resets = false;
 }

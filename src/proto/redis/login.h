@@ -21,7 +21,11 @@ struct proto_login login_now(const struct proto_session *ses);
 /** Serve AUTH, SELECT, RESET and HELLO, their arity being right. False if memory is out. */
 void login_auth(struct proto_session *ses, struct request_view *v);
 void login_select(const struct proto_session *ses, struct request_view *v);
-void login_reset(struct proto_session *ses, struct request_view *v);
+void login_reset(const struct proto_session *ses, struct request_view *v);
 must_check bool login_hello(struct proto_session *ses, struct request_view *v, struct buf *scratch);
+
+/** login_begin and login_end of proto_redis. */
+must_check bool login_note(struct proto_session *ses, const struct request_view *v);
+void login_over(struct proto_session *ses, bool good);
 
 #endif

@@ -7,6 +7,7 @@
 #include "proto/redis/command.h"
 #include "proto/redis/identity.h"
 #include "proto/redis/join.h"
+#include "proto/redis/login.h"
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
 #include "proto/redis/request.h"
@@ -143,6 +144,8 @@ const struct proto proto_redis = {
     .parse_request = redis_request_parse,
     .tell = redis_tell,
     .session_end = identity_free,
+    .login_begin = login_note,
+    .login_end = login_over,
     .commands_new = command_table_new,
     .commands_free = command_table_free,
     .compose_part = redis_compose_part,

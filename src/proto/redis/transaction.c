@@ -109,9 +109,9 @@ bool transaction_queue(const struct command *c, struct proto_session *ses, struc
     case WAY_WAIT:
         (void)keys_find(c, v); /* inside, nothing blocks */
         return true;
-    default:
-        return c->class == CLASS_QUIT ? answer_local(c, ses, v, scratch)
-                                      : answer_not_inside(c, v, scratch);
+    default: /* QUIT and RESET end it */
+        return c->class == CLASS_QUIT || c->class == CLASS_RESET ? answer_local(c, ses, v, scratch)
+                                                                 : answer_not_inside(c, v, scratch);
     }
 }
 

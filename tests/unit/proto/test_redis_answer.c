@@ -99,7 +99,8 @@ static void test_hello(void **state)
     ASK(&locked, "AUTH secret\nHELLO 3\n",
         "local +OK\r\n\nlogin resp3 db0 user <> password <secret> " HELLO3);
     ASK(&locked, "AUTH secret\nGET a\nRESET\nPING\n",
-        "local +OK\r\n\nforward <a> *2\r\n$3\r\nGET\r\n$1\r\na\r\n\nlocal +RESET\r\n\n"
+        "local +OK\r\n\nforward <a> *2\r\n$3\r\nGET\r\n$1\r\na\r\n\n"
+        "login resp2 db0 user <> password <secret> +RESET\r\n\n"
         "local -NOAUTH Authentication required.\r\n\n");
 }
 

@@ -59,6 +59,7 @@ struct talk {
     struct args args;
     struct buf scratch;
     struct buf reply;
+    bool good; /* what comes of a login */
 };
 
 static void begin(struct talk *t, const struct proto_settings *settings)
@@ -84,6 +85,11 @@ static struct span ask(struct talk *t, const char *line)
                      PARSE_DONE);
     if (v.kind == REQUEST_LOCAL)
         return v.reply;
+    if (v.kind == REQUEST_LOGIN) {
+        assert_true(proto_redis.login_begin(&t->session, &v));
+        proto_redis.login_end(&t->session, t->good);
+        return v.reply;
+    }
     assert_int_equal(v.kind, REQUEST_TELL);
     buf_clear(&t->reply);
     assert_true(proto_redis.tell(&v, &t->session, &facts, &t->reply));
@@ -134,6 +140,18 @@ static void test_identity(void **state)
     expect(&t, "CLIENT SETINFO lib-name \"a b\"\n",
            "-ERR lib-name cannot contain spaces, newlines or special characters.\r\n");
     expect(&t, "CLIENT SETNAME \"\"\n", "+OK\r\n");
+    expect(&t, "CLIENT GETNAME\n", "$-1\r\n");
+    /* A name that comes with a login comes to nothing with it. */
+    expect(&t, "CLIENT SETNAME old\n", "+OK\r\n");
+    expect(&t, "HELLO 3 SETNAME new\n", "");
+    expect(&t, "CLIENT GETNAME\n", "$3\r\nold\r\n");
+    t.good = true;
+    expect(&t, "HELLO 3 SETNAME new\n", "");
+    expect(&t, "CLIENT GETNAME\n", "$3\r\nnew\r\n");
+    expect_within(&t, "CLIENT INFO\n", " lib-name=lib ");
+    expect(&t, "HELLO 3\n", "");
+    expect(&t, "CLIENT GETNAME\n", "$3\r\nnew\r\n");
+    expect(&t, "HELLO 3 SETNAME \"\"\n", "");
     expect(&t, "CLIENT GETNAME\n", "$-1\r\n");
     expect(&t, "RESET\n", "+RESET\r\n");
     expect_within(&t, "CLIENT INFO\n", " lib-name= lib-ver=\n");

@@ -26,10 +26,84 @@ static void test_long_error_refuses_a_login(void **state)
     rig_expect_get(r, c, "k");
 }
 
+#define LOCKED POOL "  redis_auth: pw\n" ONE
+
+/* What a client asks to be is not so before the server has agreed. */
+static void test_refused_login_changes_nothing(void **state)
+{
+    (void)state;
+    rig_open(r, LOCKED);
+    struct sim_peer *c = rig_client(r, 0);
+    a()->auth = "-ERR no\r\n";
+    a()->hold = true;
+    rig_ask(r, c, "HELLO 3 AUTH default pw SETNAME new");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), "-ERR not now\r\n");
+    EXPECT(r, c, "-ERR not now\r\n");
+    a()->hold = false;
+    a()->auth = NULL;
+    rig_ask(r, c, "GET k");
+    EXPECT(r, c, "-NOAUTH Authentication required.\r\n");
+    rig_ask(r, c, "AUTH pw");
+    rig_ask(r, c, "CLIENT GETNAME");
+    EXPECT(r, c, "+OK\r\n$-1\r\n");
+}
+
+/* Only the form of AUTH that twemproxy has takes a client's right away when the password is wrong, as there; the others
+ * leave it, as a server does. */
+static void test_wrong_password(void **state)
+{
+    (void)state;
+    rig_open(r, LOCKED);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "AUTH pw");
+    rig_ask(r, c, "AUTH default no");
+    rig_ask(r, c, "HELLO 3 AUTH default no");
+    sim_peer_drop(c, sim_peer_received(c).len);
+    rig_ask(r, c, "GET k");
+    rig_expect_get(r, c, "k");
+    rig_ask(r, c, "AUTH no");
+    rig_ask(r, c, "GET k");
+    EXPECT(r, c, "-ERR invalid password\r\n-NOAUTH Authentication required.\r\n");
+}
+
+/* RESET ends what the client has begun, its connection of its own included, and waits for what it asked before. */
+static void test_reset_ends_all(void **state)
+{
+    (void)state;
+    rig_open(r, LOCKED);
+    struct sim_peer *c = rig_client(r, 0);
+    rig_ask(r, c, "AUTH pw");
+    rig_ask(r, c, "WATCH k");
+    rig_ask(r, c, "MULTI");
+    rig_ask(r, c, "SET k v");
+    EXPECT(r, c, "+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n");
+    rig_ask(r, c, "RESET");
+    EXPECT(r, c, "+RESET\r\n");
+    assert_null(fake_conn_now(a()));
+    rig_ask(r, c, "GET k");
+    EXPECT(r, c, "-NOAUTH Authentication required.\r\n");
+    rig_ask(r, c, "AUTH pw");
+    rig_ask(r, c, "EXEC");
+    EXPECT(r, c, "+OK\r\n-ERR EXEC without MULTI\r\n");
+    a()->hold = true;
+    rig_ask(r, c, "SELECT 3");
+    fake_send_all(a());
+    rig_ask(r, c, "RESET");
+    rig_ask(r, c, "PING");
+    EXPECT(r, c, "");
+    fake_send_all(a());
+    fake_send_all(a());
+    EXPECT(r, c, "+OK\r\n+RESET\r\n-NOAUTH Authentication required.\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_long_error_refuses_a_login, close_rig),
+        cmocka_unit_test_teardown(test_refused_login_changes_nothing, close_rig),
+        cmocka_unit_test_teardown(test_wrong_password, close_rig),
+        cmocka_unit_test_teardown(test_reset_ends_all, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
