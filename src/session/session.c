@@ -330,7 +330,8 @@ static enum request_fate send_shared(struct client *c, const struct request_view
     r->part.brackets = PART_OPENS;
     bool sent = buf_append(&s->queue, words_of(c)->end);
     if (!sent)
-        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (server '%s')",
+                 up->pool->servers[s->server].conf->name);
     sent = sent && upstream_send_buf(up, s->server, &c->lane, &r->part, &s->queue);
     transaction_end(c);
     if (!sent)

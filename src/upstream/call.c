@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "upstream/call.h"
 
+#include <stdio.h>
+
 static struct call *of_part(struct part *p)
 {
     return container_of(p, struct call, part);
+}
+
+static void lost(struct call *c)
+{
+    char reason[REASON_TEXT];
+    snprintf(reason, sizeof(reason), "Cannot allocate memory (server '%s')",
+             c->server->up->pool->servers[c->server->index].conf->name);
+    c->done(c, false, span_str(reason));
 }
 
 static void on_reply(struct part *p, struct span piece, bool last, bool error)
@@ -18,7 +28,7 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
         return;
     c->under_way = false;
     if (c->lost)
-        c->done(c, false, SPAN("Cannot allocate memory"));
+        lost(c);
     else
         c->done(c, true, buf_span(&c->reply));
 }
@@ -39,6 +49,7 @@ bool call_send(struct call *c, struct server_slot *server, struct conn_slot *slo
     must(!c->under_way);
     c->part = (struct part){.on = &events, .expect = expect};
     list_init(&c->part.link);
+    c->server = server;
     c->lost = false;
     buf_clear(&c->reply);
     c->under_way = upstream_send_on(server, slot, &c->part, wire);

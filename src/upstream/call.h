@@ -22,7 +22,8 @@ struct call {
     /** The reply is here: its first `keep` bytes; or, if not `replied`, the reason why none came. The
      * text is lent for the time of the call. */
     void (*done)(struct call *c, bool replied, struct span text);
-    size_t keep; /* bytes of a reply that are wanted */
+    size_t keep;                /* bytes of a reply that are wanted */
+    struct server_slot *server; /* whom it was sent to */
     struct buf reply;
     bool under_way;
     bool lost; /* memory was out for the reply */

@@ -234,6 +234,16 @@ void conn_expire(struct server_conn *sc, uint64_t timeout)
         give_up(sc, timeout, span_str(reason));
 }
 
+void conn_late_handshake(struct server_conn *sc)
+{
+    char reason[REASON_TEXT];
+    uint64_t timeout = (uint64_t)pool_of(sc)->conf->timeout;
+    if (sc->stream.err != 0)
+        return; /* as above */
+    late_reason(sc, timeout, reason);
+    give_up(sc, timeout, span_str(reason));
+}
+
 /* The first part of which the kernel has no byte; NULL: there is none. */
 static struct part *first_unsent(const struct server_conn *sc)
 {

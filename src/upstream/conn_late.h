@@ -12,4 +12,7 @@ struct server_conn;
 /** Looks for parts whose time is over: `timeout` ms (> 0) after they were queued. */
 void conn_expire(struct server_conn *sc, uint64_t timeout);
 
+/** The server has not answered what it was told at the beginning of the connection: ends it. */
+void conn_late_handshake(struct server_conn *sc);
+
 #endif

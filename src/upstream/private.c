@@ -58,7 +58,8 @@ static struct private *private_new(struct upstream *up, uint32_t server, struct 
 {
     struct private *p = calloc(1, sizeof(*p));
     if (p == NULL) {
-        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (server '%s')",
+                 up->pool->servers[server].conf->name);
         return NULL;
     }
     p->slot.profile = profile;

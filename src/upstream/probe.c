@@ -171,12 +171,15 @@ static void ask(struct probe *b)
     uint8_t expect = 0;
     stat_add(&b->server->stats->probes, 1);
     bool made = pool_of(b)->proto->probe(&wire, &expect);
+    if (!made)
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (server '%s')",
+                 name_of(b));
     bool sent = made && call_send(&b->call, b->server, &b->slot, expect, buf_span(&wire));
     buf_free(&wire);
     if (sent)
         timer_start(up->loop, &b->limit, answer_ms(b));
     else
-        judge(b, false, made ? span_str(up->reason) : SPAN("Cannot allocate memory"));
+        judge(b, false, span_str(up->reason));
 }
 
 static void on_next(struct timer *t)

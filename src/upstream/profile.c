@@ -109,15 +109,31 @@ bool profile_begin(struct upstream *up)
     return up->plain != NULL;
 }
 
-/* Makes room for another one by freeing one that nobody uses and that has no connection. */
+/* Is it the pool's own, in whichever version of the protocol? */
+static bool is_own(const struct upstream *up, const struct proto_login *login)
+{
+    struct proto_login own = up->plain->login;
+    own.resp = login->resp;
+    return same_login(&own, login);
+}
+
+/* Is there room for another one? Those count that clients hold, or that have a connection on which somebody who
+ * left may have asked for something. Idle ones make room at once. */
 static bool make_room(struct upstream *up)
 {
+    uint32_t count = 0;
+    if (up->profile_count < PROFILES_MAX)
+        return true;
     LIST_FOREACH_SAFE (node, &up->profiles) {
         struct profile *p = profile_of(node);
-        if (up->profile_count >= PROFILES_MAX && is_unused(p))
+        if (is_unused(p))
             retire(p);
     }
-    return up->profile_count < PROFILES_MAX;
+    LIST_FOREACH (node, &up->profiles) {
+        const struct profile *p = profile_of(node);
+        count += !is_own(up, &p->login) && (p->users > 0 || p->open > 0);
+    }
+    return count < PROFILES_MAX;
 }
 
 struct profile *profile_hold(struct upstream *up, const struct proto_login *login)
@@ -129,14 +145,16 @@ struct profile *profile_hold(struct upstream *up, const struct proto_login *logi
             return p;
         }
     }
-    if (!make_room(up)) {
+    if (!is_own(up, login) && !make_room(up)) {
         snprintf(up->reason, sizeof(up->reason),
-                 "too many different users and databases are in use (%d)", PROFILES_MAX);
+                 "too many different users and databases are in use (pool '%s', %d)",
+                 up->pool->conf->name, PROFILES_MAX);
         return NULL;
     }
     struct profile *p = profile_new(up, login);
     if (p == NULL)
-        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory");
+        snprintf(up->reason, sizeof(up->reason), "Cannot allocate memory (pool '%s')",
+                 up->pool->conf->name);
     else
         p->users = 1;
     return p;

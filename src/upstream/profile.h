@@ -19,7 +19,8 @@ struct private;
 struct upstream;
 
 enum {
-    PROFILES_MAX = 64,         /* of a pool in one worker */
+    PROFILES_MAX =
+        64, /* in use, of a pool in one worker; those with the pool's own login come on top */
     PROFILE_LINGER_MS = 10000, /* how long the connections of an unused one stay open */
 };
 
@@ -30,6 +31,7 @@ struct profile {
     struct conn_slot *slots;  /* server_connections of each server */
     uint32_t users;           /* clients that hold it */
     uint32_t conns;           /* connections that are not freed yet */
+    uint32_t open;            /* ... of which so many are not being closed */
     uint64_t unused_at;       /* ms: when its last user left */
 };
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "upstream/conn.h"
 #include "upstream/conn_fifo.h"
+#include "upstream/conn_late.h"
 #include "upstream/conn_reply.h"
 #include "upstream/ear.h"
 
@@ -116,6 +117,7 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     struct ear *ear = sc->ear;
     sc->ear = NULL;
     sc->state = SERVER_CONN_CLOSING;
+    sc->profile->open--;
     timer_stop(up_of(sc)->loop, &sc->attempt);
     conn_leave_slot(sc);
     count_end(sc, end);
@@ -222,10 +224,20 @@ void conn_ready(struct server_conn *sc)
 
 static const struct stream_events events;
 
+/* Is the answer to what the server is told at the beginning late as any other would be, before the time for an
+ * attempt is over? */
+static bool late_as_reply(const struct server_conn *sc)
+{
+    const struct conf_pool *conf = pool_of(sc)->conf;
+    return sc->state == SERVER_CONN_HANDSHAKE && !sc->apart && conf->timeout > 0 &&
+           (conf->connect_timeout == 0 || conf->timeout < conf->connect_timeout);
+}
+
 /* A new attempt begins: to connect, or to be taken in. */
 static void attempt(struct server_conn *sc)
 {
-    int64_t ms = pool_of(sc)->conf->connect_timeout;
+    const struct conf_pool *conf = pool_of(sc)->conf;
+    int64_t ms = late_as_reply(sc) ? conf->timeout : conf->connect_timeout;
     if (ms > 0)
         timer_start(up_of(sc)->loop, &sc->attempt, (uint64_t)ms);
 }
@@ -245,6 +257,10 @@ static void on_attempt_over(struct timer *t)
 {
     struct server_conn *sc = container_of(t, struct server_conn, attempt);
     char reason[REASON_TEXT];
+    if (late_as_reply(sc)) {
+        conn_late_handshake(sc);
+        return;
+    }
     if (try_next(sc))
         return;
     snprintf(reason, sizeof(reason), "%s (server '%s' did not come up within %lld ms)",
@@ -389,6 +405,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
         return open_failed(sc, slot, err);
     sc->slot = slot;
     sc->profile->conns++;
+    sc->profile->open++;
     slot->opened++;
     slot->lacking = false;
     slot->conn = sc;
