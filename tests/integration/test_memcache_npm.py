@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The clients of Node.js that speak memcached's text protocol, unmodified and with default options."""
+"""The clients of Node.js that speak memcached's text protocol, unmodified and with default options; and one that speaks the
+binary one, which is refused."""
 
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import harness
 import pytest
 
 SCRIPT = Path(__file__).parent / "data" / "memcached_clients.js"
-PACKAGES = ["memcached@2.2.2", "memcache-client@1.0.5"]
+PACKAGES = ["memcached@2.2.2", "memcache-client@1.0.5", "memjs@1.3.2"]
 
 
 @pytest.fixture(scope="module")

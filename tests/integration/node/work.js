@@ -46,7 +46,40 @@ async function work({ call, client }) {
   assert.strictEqual(await call('EVAL', "return redis.call('get', KEYS[1])", '1', 'greeting'), 'hello');
   assert.match(await client.info(), /redis_version:\d/);
   await assert.rejects(call('GET', 'h'), /WRONGTYPE/);
+  await transactions(client);
+  await waiting(client);
   assert.strictEqual(await client.del(names), 300);
+}
+
+// Queued by the library, and sent as one.
+async function transactions(client) {
+  const replies = await client.multi().set('count', '1').incr('count').exec();
+  const [, second] = library.startsWith('ioredis') ? replies.map(([error, reply]) => error || reply) : replies;
+  assert.strictEqual(second, 2);
+  await client.del('count');
+}
+
+// What needs a connection of its own, which the libraries call a duplicate: blocking commands, and listening.
+async function waiting(client) {
+  const ioredis = library.startsWith('ioredis');
+  const waiter = client.duplicate();
+  const listener = client.duplicate();
+  if (!ioredis) await Promise.all([waiter.connect(), listener.connect()]);
+  const popped = ioredis ? waiter.blpop('queue', 5) : waiter.blPop('queue', 5);
+  await (ioredis ? client.rpush('queue', 'job') : client.rPush('queue', 'job'));
+  const job = await popped;
+  assert.strictEqual(ioredis ? job[1] : job.element, 'job');
+  const heard = new Promise((resolve) => {
+    if (ioredis) listener.on('message', (channel, text) => resolve(channel + ' ' + text));
+    else listener.subscribe('news', (text, channel) => resolve(channel + ' ' + text));
+  });
+  if (ioredis) await listener.subscribe('news');
+  let told = 0;
+  while (told === 0) told = await client.publish('news', 'today');
+  assert.strictEqual(told, 1);
+  assert.strictEqual(await heard, 'news today');
+  await listener.unsubscribe('news');
+  await Promise.all([waiter.quit(), listener.quit()]);
 }
 
 open().then(async (opened) => {
