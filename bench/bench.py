@@ -178,10 +178,12 @@ def pick_scenarios(words):
     return [scenario for scenario in SCENARIOS if scenario.name in wanted]
 
 
-def pick_candidates(options, binary):
+def pick_candidates(options, binary, floor):
     everyone = [candidates.Candidate("direct", "", "")]
     everyone += candidates.peers(say)
     everyone += candidates.cashew(binary, options.workers.split(","), options.io.split(","))
+    if options.floor:
+        everyone.append(candidates.Candidate("floor", f"{floor} " + candidates.FLOOR_ARGUMENTS))
     for word in options.add:
         name, _, command = word.partition("=")
         if not name or not command or name in [c.name for c in everyone]:
@@ -200,6 +202,9 @@ def parse(arguments=None):
                         help="another proxy; in COMMAND {listen}, {server1}, {server2}, {conf} "
                         "(a pool as twemproxy reads it), {conf0} (without timeout), {stats}, {log} "
                         "and {template:FILE} are filled in")
+    parser.add_argument("--floor", action="store_true",
+                        help="also a server that knows all answers: what the kernel takes for one "
+                        "receive and one send for each client, below which no proxy can be")
     parser.add_argument("--only", metavar="NAMES", help="only these candidates")
     parser.add_argument("--workers", default="", metavar="LIST",
                         help="numbers of workers; with 1,2 there are cashew and cashew-w2")
@@ -219,19 +224,19 @@ def parse(arguments=None):
 
 
 def tools():
-    """The cashew to measure, and the tools beside it: (cashew, load, micro)."""
+    """The cashew to measure, and the tools beside it: (cashew, load, floor, micro)."""
     binary = Path(os.environ["CASHEW_BIN"]).resolve() if "CASHEW_BIN" in os.environ else None
     if binary and (binary.parent / "build.ninja").exists():
         where = binary.parent
     else:
         built = build.build("release")
         binary, where = binary or built, built.parent
-    names = ["bench/load", "bench/micro"]
+    names = ["bench/load", "bench/floor", "bench/micro"]
     done = subprocess.run(["ninja", "-C", str(where), *names], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise build.BuildError(done.stdout)
-    return binary, where / names[0], where / names[1]
+    return binary, *(where / name for name in names)
 
 
 def stop_asked(*_):
@@ -247,8 +252,8 @@ def write(options, facts, results):
         options.plot.write_text(report.Plot(results).svg())
 
 
-def compare(options, binary, load):
-    everyone, chosen = pick_candidates(options, binary), pick_scenarios(options.scenario)
+def compare(options, binary, load, floor):
+    everyone, chosen = pick_candidates(options, binary, floor), pick_scenarios(options.scenario)
     folder, bench = Path(tempfile.mkdtemp(prefix="cashew-bench-")), None
     try:
         bench = Bench(options, load, folder)
@@ -274,10 +279,10 @@ def main():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     try:
-        binary, load, micro_binary = tools()
+        binary, load, floor, micro_binary = tools()
         if options.micro:
             sys.exit(micro.compare(micro_binary, options, say))
-        sys.exit(compare(options, binary, load))
+        sys.exit(compare(options, binary, load, floor))
     except run.Stopped:
         sys.exit(130)
     except (build.BuildError, run.Failure, OSError) as error:

@@ -13,6 +13,8 @@ from ports import free_ports
 
 HOST = "127.0.0.1"
 TIMEOUT_MS = 5000
+# Of bench/floor, which has no server behind it.
+FLOOR_ARGUMENTS = "{port} {protocol} {keys} {size}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Proxy:
             "conf0": self.write("conf0.yml", pool(self.listen, servers, redis, 0)),
             "haproxy": self.write("haproxy.cfg", relay(self.listen, servers, scenario.clients)),
             "listen": self.listen, "host": HOST, "port": str(port), "stats": str(stats),
-            "log": str(folder / "proxy.log"), "server1": servers[0], "server2": servers[1]}
+            "log": str(folder / "proxy.log"), "server1": servers[0], "server2": servers[1],
+            "keys": str(scenario.keys), "size": str(scenario.size),
+            "protocol": "redis" if redis else "memcache"}
         command = [self.fill(part) for part in shlex.split(candidate.command)]
         self.process = self.children.start(candidate.name, command, [port])
         self.pids = descendants(self.process.pid)
