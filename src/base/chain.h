@@ -13,6 +13,8 @@
 #include <sys/uio.h>
 
 #include "base/buf.h"
+#include "base/copy.h"
+#include "base/hint.h"
 #include "base/meter.h"
 #include "base/must.h"
 #include "base/span.h"
@@ -70,9 +72,9 @@ must_check static inline bool chain_append(struct chain *c, struct chunk_pool *p
     struct chunk *k = c->last;
     /* No bytes at all may come without a pointer, which memcpy() must not see: less one, they are
      * more than any room. */
-    if (k == NULL || s.len - 1 >= k->cap - k->tail)
+    if (unlikely(k == NULL || s.len - 1 >= k->cap - k->tail))
         return chain_append_more(c, pool, s);
-    memcpy(k->data + k->tail, s.ptr, s.len);
+    copy_bytes(k->data + k->tail, s.ptr, s.len);
     k->tail += s.len;
     c->len += s.len;
     return true;

@@ -3,6 +3,7 @@
 
 #include <stdalign.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 enum { PAGE_BYTES = 16384 };
@@ -10,14 +11,17 @@ enum { PAGE_BYTES = 16384 };
  * be freed before until it is looked at again. */
 enum { PAGES_KEPT = 4, SPARE_BYTES = 4 * PAGE_BYTES };
 
-struct free_object {
-    struct free_object *next;
-};
-
 struct page {
     struct page *next;
-    alignas(max_align_t) char bytes[];
 };
+
+/* Objects begin where a line of the processor's cache does, so that one whose size is a multiple of it
+ * touches no more lines than it must. */
+static char *page_bytes(struct page *page)
+{
+    uintptr_t behind = (uintptr_t)(page + 1);
+    return (char *)(page + 1) + (CACHE_LINE - behind % CACHE_LINE) % CACHE_LINE;
+}
 
 void slab_init(struct slab *s, size_t size)
 {
@@ -35,10 +39,10 @@ void slab_meter(struct slab *s, struct meter *meter)
 /* Objects of a page. */
 static size_t per_page(const struct slab *s)
 {
-    return (PAGE_BYTES - sizeof(struct page)) / s->size;
+    return (PAGE_BYTES - sizeof(struct page) - CACHE_LINE) / s->size;
 }
 
-static bool slab_grow(struct slab *s)
+bool slab_grow(struct slab *s)
 {
     struct page *page = malloc(PAGE_BYTES);
     if (page == NULL)
@@ -50,34 +54,15 @@ static bool slab_grow(struct slab *s)
     if (s->meter != NULL)
         meter_add(s->meter, PAGE_BYTES);
     size_t count = per_page(s);
+    char *bytes = page_bytes(page);
     /* The last object is linked first, so that objects are handed out in the order of their
      * addresses. */
     for (size_t i = count; i > 0; i--) {
-        struct free_object *object =
-            (struct free_object *)(void *)(page->bytes + (i - 1) * s->size);
+        struct free_object *object = (struct free_object *)(void *)(bytes + (i - 1) * s->size);
         object->next = s->free;
         s->free = object;
     }
     return s->free != NULL;
-}
-
-void *slab_borrow(struct slab *s)
-{
-    if (s->free == NULL && !slab_grow(s))
-        return NULL;
-    struct free_object *object = s->free;
-    s->free = object->next;
-    s->live++;
-    return object;
-}
-
-void slab_return(struct slab *s, void *object)
-{
-    must(s->live > 0);
-    struct free_object *head = object;
-    head->next = s->free;
-    s->free = head;
-    s->live--;
 }
 
 /* Bytes that are not borrowed. */
@@ -150,7 +135,7 @@ static void take_census(const struct slab *s, struct census *pages)
 /* Takes the objects of pages that are to go (those without a page in the census) off the free list. */
 static void keep_objects(struct slab *s, struct census *pages, size_t count)
 {
-    struct free_object **link = (struct free_object **)&s->free;
+    struct free_object **link = &s->free;
     struct census *last = pages;
     while (*link != NULL) {
         last = page_of(pages, count, last, *link);

@@ -7,18 +7,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/hint.h"
 #include "base/meter.h"
 #include "base/must.h"
 
+struct free_object {
+    struct free_object *next;
+};
+
 struct slab {
-    size_t size;         /* of one object, rounded up to the alignment of any type */
-    void *free;          /* objects to hand out next, last returned first */
-    void *pages;         /* every page */
-    size_t page_count;   /* of them */
-    size_t live;         /* objects borrowed and not returned */
-    size_t spare_before; /* bytes that slab_shed() could not free */
-    struct meter *meter; /* counts the pages; or NULL */
-    bool grew;           /* since slab_shed() */
+    size_t size;              /* of one object, rounded up to the alignment of any type */
+    struct free_object *free; /* objects to hand out next, last returned first */
+    void *pages;              /* every page */
+    size_t page_count;        /* of them */
+    size_t live;              /* objects borrowed and not returned */
+    size_t spare_before;      /* bytes that slab_shed() could not free */
+    struct meter *meter;      /* counts the pages; or NULL */
+    bool grew;                /* since slab_shed() */
 };
 
 /** A slab of objects of `size` bytes. Allocates nothing yet. */
@@ -34,11 +39,34 @@ bool slab_can_shed(struct slab *s);
  * last call. Looks at every object that is not borrowed. Returns the bytes freed. */
 size_t slab_shed(struct slab *s);
 
+/** Slow path of slab_borrow(): makes objects. False if memory is out. */
+must_check bool slab_grow(struct slab *s);
+
+/* Bytes of the next object that are fetched ahead. */
+enum { SLAB_HINTED = 128 };
+
 /** Borrows one object, its bytes undefined; NULL if memory is out. */
-must_check void *slab_borrow(struct slab *s);
+must_check static inline void *slab_borrow(struct slab *s)
+{
+    if (unlikely(s->free == NULL) && !slab_grow(s))
+        return NULL;
+    struct free_object *object = s->free;
+    s->free = object->next;
+    s->live++;
+    /* The next one will be wanted soon, and nobody has looked at it for long. */
+    hint_soon(s->free, SLAB_HINTED);
+    return object;
+}
 
 /** Gives an object back. */
-void slab_return(struct slab *s, void *object);
+static inline void slab_return(struct slab *s, void *object)
+{
+    must(s->live > 0);
+    struct free_object *head = object;
+    head->next = s->free;
+    s->free = head;
+    s->live--;
+}
 
 /** Frees all pages. Every object must have been returned. */
 void slab_free(struct slab *s);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hint.h"
+
 enum { IOVECS = 64 };
 /* From this size on, sending straight from the caller's memory saves more than a send of its own
  * costs. */
@@ -94,13 +96,19 @@ static void flush(struct stream *s)
     }
 }
 
-/* Something was queued. */
-static void queued(struct stream *s)
+/* More is pending than is left for the end of the turn. */
+slow_path static void flush_now(struct stream *s)
 {
-    if (s->bits & (CONNECTING | BLOCKED))
+    flush(s);
+}
+
+/* Something was queued. */
+static every_request void queued(struct stream *s)
+{
+    if (unlikely(s->bits & (CONNECTING | BLOCKED)))
         return;
-    if (s->out.len > STREAM_FLUSH_NOW)
-        flush(s);
+    if (unlikely(s->out.len > STREAM_FLUSH_NOW))
+        flush_now(s);
     else if (!list_linked(&s->link))
         make_dirty(s);
 }
@@ -165,9 +173,9 @@ slow_path static bool write_big(struct stream *s, struct span bytes)
 
 bool stream_write(struct stream *s, struct span bytes)
 {
-    if (s->bits & NO_OUTPUT)
+    if (unlikely(s->bits & NO_OUTPUT))
         return true;
-    if (bytes.len >= SEND_DIRECT)
+    if (unlikely(bytes.len >= SEND_DIRECT))
         return write_big(s, bytes);
     bool good = chain_append(&s->out, &s->sock.loop->pool, bytes);
     if (good)

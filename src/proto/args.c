@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { FIRST = 32, KEEP = 4096 };
+enum { FIRST = 32 };
 
 bool args_grow(struct args *a)
 {
@@ -16,13 +16,6 @@ bool args_grow(struct args *a)
     a->v = v;
     a->cap = cap;
     return true;
-}
-
-void args_clear(struct args *a)
-{
-    a->count = 0;
-    if (a->cap > KEEP)
-        args_free(a);
 }
 
 void args_free(struct args *a)

@@ -40,8 +40,17 @@ static inline struct span args_span(const struct args *a, const char *base, uint
     return (struct span){base + a->v[i].off, a->v[i].len};
 }
 
-/** Forgets all arguments; memory above a small size is given back. */
-void args_clear(struct args *a);
 void args_free(struct args *a);
+
+/** Room for so many arguments is kept. */
+enum { ARGS_KEEP = 4096 };
+
+/** Forgets all arguments; memory above a small size is given back. */
+static inline void args_clear(struct args *a)
+{
+    a->count = 0;
+    if (a->cap > ARGS_KEEP)
+        args_free(a);
+}
 
 #endif

@@ -302,10 +302,25 @@ struct request_view {
 };
 
 /** The keys of a view in order; total number. */
-uint32_t request_key_count(const struct request_view *v);
+static inline uint32_t request_key_count(const struct request_view *v)
+{
+    uint32_t count = 0;
+    for (uint32_t r = 0; r < v->ranges; r++)
+        count += v->keys[r].count;
+    return count;
+}
+
+/** Slow path of request_key(): not in the first range. */
+struct span request_key_behind(const struct request_view *v, uint32_t i);
 
 /** Key `i` of 0..request_key_count()-1. */
-struct span request_key(const struct request_view *v, uint32_t i);
+static inline struct span request_key(const struct request_view *v, uint32_t i)
+{
+    const struct key_range *first = &v->keys[0];
+    if (i >= first->count)
+        return request_key_behind(v, i);
+    return args_span(v->args, v->base, first->first + i * first->step);
+}
 
 /** Where the parsing of one reply stands. Zeroed before the first byte of each reply. Replies are not kept: every byte
  * that was looked at counts as consumed, so that a reply can be passed on while it arrives. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hint.h"
 #include "base/log.h"
 #include "proxy/login.h"
 #include "proxy/request.h"
@@ -159,7 +160,7 @@ static size_t unread(const struct client *c)
     return stream_blocked(&c->stream) ? backlog(c) : c->parked;
 }
 
-static bool may_read(const struct client *c)
+static every_request bool may_read(const struct client *c)
 {
     return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
            !c->waiter.waits && c->draining == 0 && !(c->alone && (c->open > 0 || c->asks)) &&
@@ -168,7 +169,7 @@ static bool may_read(const struct client *c)
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
  * request. */
-static void read_on(struct client *c)
+static inline void read_on(struct client *c)
 {
     if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
         unread(c) <= output_soft(c) / 2 && !c->waiter.waits && c->draining == 0 &&
@@ -278,7 +279,8 @@ static bool keep_args(struct client *c)
 static void drop_args(struct client *c)
 {
     args_clear(&c->front->px->args);
-    free_args(c);
+    if (unlikely(c->args != NULL))
+        free_args(c);
 }
 
 /* Broken framing: nothing behind it can be read. */
@@ -382,57 +384,77 @@ static bool is_refused(const struct client *c, const struct request_view *v)
     return costs && !ends && memory_refuses(&c->front->px->memory);
 }
 
+/* What was read is no whole request: it came in part, or can't be framed. Returns the bytes used. */
+slow_path static size_t not_whole(struct client *c, enum parse r, struct span in, struct span reply)
+{
+    c->half = r == PARSE_MORE;
+    if (c->half && !keep_args(c)) {
+        drop_args(c); /* or the next client's request would begin with them */
+        client_fail(c, "no memory");
+        return 0;
+    }
+    if (c->half && in.len <= request_max(c))
+        return 0;
+    bad_framing(c, c->half ? too_large(c) : reply);
+    drop_args(c);
+    return in.len;
+}
+
+/* A request for which there is no room, or whose client has to be told of it. */
+slow_path static void look_closer(struct client *c, struct request_view *v)
+{
+    /* What is dropped unread is answered by nothing, however much comes at once. */
+    if (v->len > request_max(c) && v->kind != REQUEST_NONE)
+        *v = (struct request_view){.kind = REQUEST_LOCAL,
+                                   .len = v->len,
+                                   .quiet = v->quiet,
+                                   .reply = too_large(c),
+                                   .args = v->args};
+    else if (is_refused(c, v))
+        *v = refused(c, v);
+}
+
+/* Parses the front of `in`. */
+static every_request enum parse parse(struct client *c, struct span in, struct request_view *v)
+{
+    struct proxy *px = c->front->px;
+    c->parser.args = &px->args;
+    if (likely(c->args == NULL))
+        return c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, v);
+    size_t before = args_bytes(c);
+    c->parser.args = c->args;
+    enum parse r = c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, v);
+    meter_move(meter_of(c), before, args_bytes(c));
+    return r;
+}
+
 /* Reads one request from the front of `in`; returns the bytes used, 0 if it is not whole or was
  * taken away. */
-static size_t read_one(struct client *c, struct span in, bool whole_input, bool *again)
+static every_request size_t read_one(struct client *c, struct span in, bool whole_input,
+                                     bool *again)
 {
     struct proxy *px = c->front->px;
     struct request_view v;
-    size_t args_before = args_bytes(c);
-    c->parser.args = c->args != NULL ? c->args : &px->args;
-    enum parse r = c->front->proto->parse_request(&c->parser, &c->session, in, &px->scratch, &v);
+    enum parse r = parse(c, in, &v);
     *again = r == PARSE_DONE;
-    c->half = r == PARSE_MORE;
-    if (c->args != NULL)
-        meter_move(meter_of(c), args_before, args_bytes(c));
-    if (r == PARSE_MORE) {
-        if (!keep_args(c)) {
-            drop_args(c); /* or the next client's request would begin with them */
-            client_fail(c, "no memory");
-        } else if (in.len > request_max(c)) {
-            bad_framing(c, too_large(c));
-            drop_args(c);
-            return in.len;
-        }
-        return 0;
-    }
-    if (r == PARSE_BAD) {
-        bad_framing(c, v.reply);
-        drop_args(c);
-        return in.len;
-    }
-    /* What is dropped unread is answered by nothing, however much comes at once. */
-    if (v.len > request_max(c) && v.kind != REQUEST_NONE)
-        v = (struct request_view){.kind = REQUEST_LOCAL,
-                                  .len = v.len,
-                                  .quiet = v.quiet,
-                                  .reply = too_large(c),
-                                  .args = v.args};
-    else if (is_refused(c, &v))
-        v = refused(c, &v);
+    if (unlikely(r != PARSE_DONE))
+        return not_whole(c, r, in, v.reply);
+    c->half = false;
+    if (unlikely(v.len > request_max(c) || memory_refuses(&px->memory)))
+        look_closer(c, &v);
     c->alone = false;
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};
     drop_args(c);
-    trim_work_space(px);
     *again = fate == REQUEST_STARTED;
-    if (fate == REQUEST_WAITS)
+    if (unlikely(fate == REQUEST_WAITS))
         return 0;
-    if (c->session.mute >= MUTE_NEXT)
+    if (unlikely(c->session.mute >= MUTE_NEXT))
         c->session.mute = c->session.mute == MUTE_SKIP ? MUTE_NEXT : MUTE_NONE;
-    waiter_leave(&c->waiter);
+    if (unlikely(c->waiter.since != 0))
+        waiter_leave(&c->waiter);
     c->late = false;
-    if (v.close || c->ends)
+    if (unlikely(v.close || c->ends))
         client_end(c);
     return fate == REQUEST_TAKEN ? 0 : v.len;
 }
@@ -473,6 +495,7 @@ static size_t on_data(struct stream *s, struct span in)
     bool again = true;
     while (again && used < in.len && may_read(c))
         used += read_one(c, span_from(in, used), used == 0, &again);
+    trim_work_space(c->front->px);
     /* Of one that waits alone, for what may be long in coming, it is well to hear that it is gone. */
     bool listens = c->alone && used == in.len;
     if (c->state == CLIENT_OPEN && !may_read(c) && !listens)

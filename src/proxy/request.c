@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/log.h"
 #include "proxy/login.h"
 #include "proxy/session_ops.h"
@@ -13,7 +14,7 @@
 #define KEYLESS SPAN("placeholder")
 
 /* Field by field, since to zero `few` too would cost more than all the rest. */
-static void request_init(struct request *r, struct client *c, bool quiet)
+static every_request void request_init(struct request *r, struct client *c, bool quiet)
 {
     r->next = NULL;
     r->client = c;
@@ -30,7 +31,7 @@ static void request_init(struct request *r, struct client *c, bool quiet)
     r->few_len = 0;
 }
 
-struct request *request_new(struct client *c, bool quiet)
+static every_request struct request *new_request(struct client *c, bool quiet)
 {
     struct proxy *px = c->front->px;
     struct request *r = slab_borrow(&px->request_slab);
@@ -46,20 +47,33 @@ struct request *request_new(struct client *c, bool quiet)
     return r;
 }
 
-void request_free(struct request *r)
+struct request *request_new(struct client *c, bool quiet)
 {
-    if (r->parked.first != NULL)
+    return new_request(c, quiet);
+}
+
+/* Drops what is parked. */
+static every_request void clear_parked(struct request *r)
+{
+    if (r->few_len > 0)
+        r->parked = (struct chain){0};
+    else if (unlikely(r->parked.first != NULL))
         chain_clear(&r->parked, &r->px->loop->pool);
+    r->few_len = 0;
+}
+
+slow_path void request_drop(struct request *r)
+{
+    clear_parked(r);
     if (r->split != NULL)
         split_free(r->split);
-    slab_return(&r->px->request_slab, r);
 }
 
 void request_orphan(struct request *r)
 {
     r->client = NULL;
     r->next = NULL;
-    chain_clear(&r->parked, &r->px->loop->pool);
+    clear_parked(r);
     if (r->done)
         request_free(r);
 }
@@ -67,17 +81,21 @@ void request_orphan(struct request *r)
 /* Moves the few bytes in the request to the chain, where more can follow them. */
 slow_path static bool spill(struct request *r)
 {
-    if (r->few_len > 0 &&
-        !chain_append(&r->parked, &r->px->loop->pool, span_of(r->few, r->few_len)))
+    struct chain chain = {0};
+    if (r->few_len == 0)
+        return true;
+    if (!chain_append(&chain, &r->px->loop->pool, span_of(r->few, r->few_len)))
         return false;
     r->few_len = 0;
+    r->parked = chain;
     return true;
 }
 
 bool request_park(struct request *r, struct span bytes)
 {
-    if (chain_empty(&r->parked) && bytes.len <= sizeof(r->few) - r->few_len) {
-        memcpy(r->few + r->few_len, bytes.ptr, bytes.len);
+    bool in_few = r->few_len > 0 || r->parked.first == NULL;
+    if (in_few && bytes.len <= sizeof(r->few) - r->few_len) {
+        copy_bytes(r->few + r->few_len, bytes.ptr, bytes.len);
         r->few_len = (uint8_t)(r->few_len + bytes.len);
     } else if (!spill(r) || !chain_append(&r->parked, &r->px->loop->pool, bytes)) {
         return false;
@@ -109,13 +127,15 @@ bool request_park_behind(struct request *r, struct span bytes)
 bool request_send_parked(struct request *r)
 {
     struct client *c = r->client;
-    if (request_parked(r) == 0)
+    size_t waits = request_parked(r);
+    if (waits == 0)
         return true;
     if (r->few_len > 0 && !stream_write(&c->stream, span_of(r->few, r->few_len)))
         return false;
-    c->parked -= request_parked(r);
-    r->few_len = 0;
-    stream_write_chain(&c->stream, &r->parked);
+    if (r->few_len == 0)
+        stream_write_chain(&c->stream, &r->parked);
+    c->parked -= waits;
+    clear_parked(r);
     r->streamed = true;
     return true;
 }
@@ -123,8 +143,7 @@ bool request_send_parked(struct request *r)
 static void drop_parked(struct request *r)
 {
     r->client->parked -= request_parked(r);
-    r->few_len = 0;
-    chain_clear(&r->parked, &r->px->loop->pool);
+    clear_parked(r);
 }
 
 void request_done(struct request *r)
@@ -182,21 +201,21 @@ void request_part_ended(struct request *r, const struct part *p)
 }
 
 /* Passes bytes of the reply on, or parks them. */
-static inline __attribute__((always_inline)) void deliver(struct request *r, struct span piece)
+static every_request void deliver(struct request *r, struct span piece)
 {
     struct client *c = r->client;
-    bool good = true;
-    bool begins = !r->streamed && request_parked(r) == 0;
+    bool good;
     if (c == NULL || r->quiet)
-        good = true; /* nobody waits for it */
-    else if (begins && !client_may_queue(c))
-        good = true; /* it is closed */
-    else if (c->first == r)
+        return; /* nobody waits for it */
+    if (!r->streamed && request_parked(r) == 0 && !client_may_queue(c))
+        return; /* it is closed */
+    if (c->first == r) {
         good = stream_write(&c->stream, piece);
-    else
+        r->streamed = true;
+    } else {
         good = request_park(r, piece);
-    r->streamed = r->streamed || (r->client != NULL && c->first == r);
-    if (!good)
+    }
+    if (unlikely(!good))
         client_fail(c, "no memory for a reply");
 }
 
@@ -222,7 +241,7 @@ static void on_reply(struct part *p, struct span piece, bool last, bool error)
 {
     struct request *r = container_of(p, struct request, part);
     (void)error;
-    if (r->hush != 0)
+    if (unlikely(r->hush != 0))
         piece = decide(r, piece, last);
     if (piece.len > 0)
         deliver(r, piece);
@@ -303,29 +322,37 @@ uint32_t request_keyless(struct upstream *up)
     return upstream_route(up, KEYLESS, INTENT_READ);
 }
 
-/* The server for all keys of the view; SERVER_NONE, or *cross if they need different ones. */
-static uint32_t choose(struct upstream *up, const struct request_view *v, bool *cross)
+/* Is one of the keys behind the first not on the server of the first? */
+static bool crosses(struct upstream *up, const struct request_view *v, uint32_t server)
 {
     uint32_t count = request_key_count(v);
-    enum intent intent = request_intent(v);
+    bool cross = false;
+    if (!upstream_sharded(up))
+        return false;
+    for (uint32_t i = 1; i < count && !cross; i++)
+        cross = upstream_route(up, request_key(v, i), request_intent(v)) != server;
+    return cross;
+}
+
+/* The server for all keys of the view; SERVER_NONE, or *cross if they need different ones. */
+static every_request uint32_t choose(struct upstream *up, const struct request_view *v, bool *cross)
+{
     *cross = false;
-    if (count == 0)
+    if (unlikely(v->ranges == 0))
         return request_keyless(up);
     upstream_begin(up);
-    uint32_t server = upstream_route(up, request_key(v, 0), intent);
-    if (count < 2 || !upstream_sharded(up))
-        return server;
-    for (uint32_t i = 1; i < count && !*cross; i++)
-        *cross = upstream_route(up, request_key(v, i), intent) != server;
+    uint32_t server = upstream_route(up, request_key(v, 0), request_intent(v));
+    if (unlikely(v->ranges > 1 || v->keys[0].count > 1))
+        *cross = crosses(up, v, server);
     return server;
 }
 
 /* Sends the whole request to one server. `in` as in request_start(). */
-static enum request_fate send_whole(struct client *c, const struct request_view *v, uint32_t server,
-                                    struct span in)
+static every_request enum request_fate send_whole(struct client *c, const struct request_view *v,
+                                                  uint32_t server, struct span in)
 {
     struct upstream *up = c->front->up;
-    struct request *r = request_new(c, v->quiet);
+    struct request *r = new_request(c, v->quiet);
     if (r == NULL) {
         request_no_memory(c);
         return REQUEST_STARTED;
@@ -338,18 +365,18 @@ static enum request_fate send_whole(struct client *c, const struct request_view 
                  stream_take(&c->stream, in, v->len, &linked);
     bool good = taken ? upstream_send_buf(up, server, &c->lane, &r->part, &linked)
                       : upstream_send(up, server, &c->lane, &r->part, v->wire);
-    buf_free(&linked);
-    if (!good)
+    if (unlikely(taken))
+        buf_free(&linked);
+    if (unlikely(!good))
         request_fail(r, span_str(up->reason));
     return taken ? REQUEST_TAKEN : REQUEST_STARTED;
 }
 
-bool request_held_back(struct client *c, const struct request_view *v, uint32_t server,
-                       enum request_fate *fate)
+/* The server is busy. */
+slow_path static void hold_back(struct client *c, const struct request_view *v, uint32_t server,
+                                enum request_fate *fate)
 {
     struct upstream *up = c->front->up;
-    if (!upstream_busy(up, server, &c->lane, &c->waiter))
-        return false;
     *fate = c->late ? REQUEST_STARTED : REQUEST_WAITS;
     if (c->late) {
         upstream_late(up, server);
@@ -357,28 +384,62 @@ bool request_held_back(struct client *c, const struct request_view *v, uint32_t 
     } else {
         client_wait(c, server, v->len);
     }
-    return true;
+}
+
+static every_request bool held_back(struct client *c, const struct request_view *v, uint32_t server,
+                                    enum request_fate *fate)
+{
+    bool busy = upstream_busy(c->front->up, server, &c->lane, &c->waiter);
+    if (unlikely(busy))
+        hold_back(c, v, server, fate);
+    return busy;
+}
+
+bool request_held_back(struct client *c, const struct request_view *v, uint32_t server,
+                       enum request_fate *fate)
+{
+    return held_back(c, v, server, fate);
+}
+
+/* The keys are on different servers, or on none that can serve them. */
+slow_path static void no_route(struct client *c, const struct request_view *v, bool cross)
+{
+    struct upstream *up = c->front->up;
+    if (cross) {
+        request_answer_cross(c, v);
+    } else {
+        upstream_no_server(up);
+        request_refuse(c, v, span_str(up->reason));
+    }
+}
+
+static every_request bool route(struct client *c, const struct request_view *v, uint32_t *server)
+{
+    bool cross;
+    *server = choose(c->front->up, v, &cross);
+    if (likely(*server != SERVER_NONE && !cross))
+        return true;
+    no_route(c, v, *server != SERVER_NONE);
+    return false;
 }
 
 bool request_route(struct client *c, const struct request_view *v, uint32_t *server)
 {
-    struct upstream *up = c->front->up;
-    bool cross;
-    *server = choose(up, v, &cross);
-    if (*server == SERVER_NONE) {
-        upstream_no_server(up);
-        request_refuse(c, v, span_str(up->reason));
-    } else if (cross) {
-        request_answer_cross(c, v);
-    }
-    return *server != SERVER_NONE && !cross;
+    return route(c, v, server);
 }
 
-static enum request_fate forward(struct client *c, const struct request_view *v, struct span in)
+static enum request_fate send_one(struct client *c, const struct request_view *v, uint32_t server,
+                                  struct span in)
+{
+    return send_whole(c, v, server, in);
+}
+
+static every_request enum request_fate forward(struct client *c, const struct request_view *v,
+                                               struct span in)
 {
     enum request_fate fate = REQUEST_STARTED;
     uint32_t server;
-    if (request_route(c, v, &server) && !request_held_back(c, v, server, &fate))
+    if (route(c, v, &server) && !held_back(c, v, server, &fate))
         fate = send_whole(c, v, server, in);
     return fate;
 }
@@ -399,7 +460,7 @@ static enum request_fate start_split(struct client *c, const struct request_view
     } else if (request_held_back(c, v, split_busiest(c), &fate)) {
         return fate;
     } else if (parts == 1) {
-        fate = send_whole(c, v, px->shards[0], in);
+        fate = send_one(c, v, px->shards[0], in);
     } else {
         struct request *r = request_new(c, v->quiet);
         if (r == NULL)
@@ -420,7 +481,7 @@ static enum request_fate start_broadcast(struct client *c, const struct request_
         if (request_held_back(c, v, i, &fate))
             return fate;
     if (up->pool->server_count == 1)
-        return send_whole(c, v, 0, in);
+        return send_one(c, v, 0, in);
     struct request *r = request_new(c, v->quiet);
     if (r == NULL)
         request_no_memory(c);
@@ -447,6 +508,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
 {
     log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
               v->args->count, (size_t)c->open);
+    if (likely(v->kind == REQUEST_FORWARD && !c->session.queues))
+        return forward(c, v, in);
     if (c->session.queues && v->kind != REQUEST_SESSION)
         return c->front->px->sessions->start(c, v);
     switch (v->kind) {

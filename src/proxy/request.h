@@ -11,6 +11,8 @@
 #include <stdbool.h>
 
 #include "base/chain.h"
+#include "base/hint.h"
+#include "base/slab.h"
 #include "proto/proto.h"
 #include "proxy/client.h"
 #include "upstream/part.h"
@@ -21,8 +23,9 @@ struct split;
  * be. */
 enum { REQUEST_LINKED = 16384 };
 
-/** A reply of so many bytes that waits for its turn lies in the request itself. */
-enum { REQUEST_FEW = 84 };
+/** A reply of so many bytes that waits for its turn lies in the request itself, which then is three
+ * lines of the processor's cache, of which the third is touched only if a reply waits. */
+enum { REQUEST_FEW = 88 };
 
 struct request {
     struct request *next; /* in the client's FIFO */
@@ -30,15 +33,18 @@ struct request {
     struct proxy *px;
     struct split *split; /* NULL: not split */
     struct part part;    /* the only one, unless it is split */
-    struct chain parked; /* its reply, while it is not its turn, unless it is in `few` */
     bool quiet;          /* nothing is answered */
     bool done;           /* the reply is whole */
     bool streamed; /* bytes of the reply have left, so that it can't be replaced by an error */
     uint8_t hush;  /* replies that are not wanted, until this one's first bytes tell */
     uint8_t head_len;
     char head[UNHEARD_HEAD]; /* those first bytes */
-    uint8_t few_len;
-    char few[REQUEST_FEW];
+    uint8_t few_len;         /* bytes of the reply that wait in `few`; 0: none */
+    /* The reply, while it is not its turn. */
+    union {
+        struct chain parked; /* while there are none in `few` */
+        char few[REQUEST_FEW];
+    };
 };
 
 /** What becomes of the one part of a request. */
@@ -97,8 +103,16 @@ must_check struct request *request_new(struct client *c, bool quiet);
 /** The client is gone: the reply will be swallowed. */
 void request_orphan(struct request *r);
 
+/** Slow path of request_free(): it is split, or more than a few bytes are parked. */
+void request_drop(struct request *r);
+
 /** Takes it out of memory; it stands in no FIFO and has no part under way. */
-void request_free(struct request *r);
+static inline void request_free(struct request *r)
+{
+    if (unlikely(r->split != NULL || (r->few_len == 0 && r->parked.first != NULL)))
+        request_drop(r);
+    slab_return(&r->px->request_slab, r);
+}
 
 /** What part_events say of drains() and stays(), for every part of `r`; and the part ended. */
 void request_drains(struct request *r);
@@ -119,7 +133,7 @@ must_check bool request_park_behind(struct request *r, struct span bytes);
 /** Bytes of its reply that are parked. */
 static inline size_t request_parked(const struct request *r)
 {
-    return r->few_len + r->parked.len;
+    return r->few_len > 0 ? r->few_len : r->parked.len;
 }
 
 /** Its turn has come: queues what is parked for the client. False if memory is out. */

@@ -39,6 +39,7 @@ struct server_conn {
     uint64_t unsent_at;  /* ... and its number */
     uint64_t appended;   /* the number that the next part will have */
     uint32_t part_count;
+    uint32_t most;       /* parts from which on it is busy: max_in_flight */
     uint64_t part_bytes; /* request bytes of `parts` */
     uint64_t queued;     /* request bytes ever queued, those in `held` included */
     uint64_t preamble;   /* handshake bytes in front of them on the wire */
@@ -69,6 +70,10 @@ struct server_conn {
     uint32_t addr_count;
     uint32_t addr_at;
 
+    /* What has come and is not yet added to the counters of the server. */
+    struct {
+        uint64_t requests, request_bytes, responses, response_bytes;
+    } fresh;
     /* What was last added to the gauges of the server. */
     struct {
         uint64_t in, in_bytes, out, out_bytes;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "upstream/conn_fifo.h"
 
+#include "base/hint.h"
+
 /* Bytes not yet taken by the kernel: above HIGH_WATER clients wait, at LOW_WATER they go on. */
 enum { HIGH_WATER = 4 * 1024 * 1024, LOW_WATER = 1024 * 1024 };
 
@@ -32,12 +34,29 @@ static void mark_unsent(struct server_conn *sc)
     }
 }
 
+static void count_move(stat *s, uint64_t *fresh)
+{
+    stat_add(s, *fresh);
+    *fresh = 0;
+}
+
+/* Once in a turn, since to do it for each request would cost more. */
+static void count(struct server_conn *sc)
+{
+    struct server_stats *stats = sc->server->stats;
+    count_move(&stats->requests, &sc->fresh.requests);
+    count_move(&stats->request_bytes, &sc->fresh.request_bytes);
+    count_move(&stats->responses, &sc->fresh.responses);
+    count_move(&stats->response_bytes, &sc->fresh.response_bytes);
+}
+
 /* Runs once in a turn that touched the connection. The flush of the turn comes later: what is queued
  * counts as sent unless the kernel has refused to take more. */
 void conn_show_queues(struct server_conn *sc)
 {
     uint64_t in = 0;
     uint64_t in_bytes = 0;
+    count(sc);
     if (sc->state < SERVER_CONN_READY) {
         in = sc->part_count;
         in_bytes = sc->part_bytes;
@@ -62,22 +81,20 @@ static size_t unsent(const struct server_conn *sc)
 
 bool server_conn_busy(const struct server_conn *sc)
 {
-    return unsent(sc) > HIGH_WATER || sc->part_count >= (uint64_t)pool_of(sc)->conf->max_in_flight;
+    return unsent(sc) > HIGH_WATER || sc->part_count >= sc->most;
 }
 
 /* Far enough below what makes it busy that waiters do not come and go for each reply. */
 static bool relaxed(const struct server_conn *sc)
 {
-    return unsent(sc) <= LOW_WATER &&
-           sc->part_count <= (uint64_t)pool_of(sc)->conf->max_in_flight / 2;
+    return unsent(sc) <= LOW_WATER && sc->part_count <= sc->most / 2;
 }
 
 /* Not more than there is room for: who comes in vain has its request read once more. */
 void server_conn_let_in(struct server_conn *sc)
 {
-    uint64_t most = (uint64_t)pool_of(sc)->conf->max_in_flight;
     if (!list_empty(&sc->slot->line) && relaxed(sc))
-        upstream_let_in(sc->slot, most - sc->part_count, HIGH_WATER - unsent(sc));
+        upstream_let_in(sc->slot, sc->most - sc->part_count, HIGH_WATER - unsent(sc));
 }
 
 void conn_account(struct turn_end *t)
@@ -90,7 +107,7 @@ void conn_account(struct turn_end *t)
 
 /* ---- the FIFO ---- */
 
-void conn_fifo_append(struct server_conn *sc, struct part *p)
+static every_request void append(struct server_conn *sc, struct part *p)
 {
     list_append(&sc->parts, &p->link);
     if (sc->due == &sc->parts)
@@ -102,6 +119,11 @@ void conn_fifo_append(struct server_conn *sc, struct part *p)
     sc->part_bytes += p->bytes;
     if (p->grace != PART_PATIENT && !list_linked(&sc->waiting))
         list_append(&up_of(sc)->waiting, &sc->waiting);
+}
+
+void conn_fifo_append(struct server_conn *sc, struct part *p)
+{
+    append(sc, p);
 }
 
 void conn_fifo_remove(struct server_conn *sc, struct part *p)
@@ -149,15 +171,15 @@ void conn_fifo_answer(struct server_conn *sc, struct span reply)
     }
 }
 
-static void accept_part(struct server_conn *sc, struct part *p, size_t len)
+static every_request void accept_part(struct server_conn *sc, struct part *p, size_t len)
 {
     p->start = sc->queued;
     p->born = loop_now(up_of(sc)->loop) + p->grace;
     p->bytes = (uint32_t)len;
     sc->queued += len;
-    conn_fifo_append(sc, p);
-    stat_add(&sc->server->stats->requests, 1);
-    stat_add(&sc->server->stats->request_bytes, len);
+    append(sc, p);
+    sc->fresh.requests++;
+    sc->fresh.request_bytes += len;
     loop_at_turn_end(up_of(sc)->loop, &sc->account);
 }
 

@@ -3,8 +3,12 @@
 
 #include <stdio.h>
 
+#include "base/hint.h"
 #include "base/log.h"
 #include "upstream/conn_fifo.h"
+
+/* Bytes of a part, and of what is around it, that are fetched ahead. */
+enum { PART_HINTED = 128 };
 
 /* ---- the handshake ---- */
 
@@ -138,7 +142,7 @@ static inline void end_reply(struct server_conn *sc, struct part *p, struct span
     if (error && p->start == 0)
         note_first_error(sc, p, piece);
     conn_fifo_remove(sc, p);
-    stat_add(&sc->server->stats->responses, 1);
+    sc->fresh.responses++;
     p->on->reply(p, piece, true, error);
 }
 
@@ -167,6 +171,8 @@ static size_t read_reply(struct server_conn *sc, struct span in)
     if (list_empty(&sc->parts))
         return unasked(sc, in, "sent a reply that nobody asked for");
     struct part *p = part_of(sc->parts.next);
+    /* The one behind it is next, and it has waited for long. */
+    hint_soon(p->link.next, PART_HINTED);
     if (p->start >= user_sent(sc))
         return unasked(sc, in, "replied before it was asked");
     size_t used = 0;
@@ -175,7 +181,7 @@ static size_t read_reply(struct server_conn *sc, struct span in)
         conn_end_protocol(sc, "sent what is not a reply");
         return in.len;
     }
-    stat_add(&sc->server->stats->response_bytes, used);
+    sc->fresh.response_bytes += used;
     struct span piece = {in.ptr, used};
     if (p->skip > 0) {
         skip_reply(sc, p, piece, r == PARSE_DONE);

@@ -394,6 +394,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     sc->profile = slot->profile;
     sc->apart = slot->apart;
     sc->ear = slot->ear;
+    sc->most = (uint32_t)server->up->pool->conf->max_in_flight;
     list_init(&sc->parts);
     list_init(&sc->waiting);
     list_init(&sc->all);

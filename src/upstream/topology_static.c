@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Unit topology_static routes by the ring that is in force over the servers of the configuration. */
 #include "upstream/topology.h"
+
+#include "base/hint.h"
 #include "upstream/upstream.h"
 
 /* Marks the servers whose keys get an error. Who waits in the line of one goes on, to that error. */
@@ -47,15 +49,13 @@ static bool static_sharded(const struct upstream *up)
 
 static uint32_t static_route(struct upstream *up, struct span key, enum intent intent)
 {
-    const struct pool *p = up->pool;
+    const struct ring *ring = up->ring->ring;
     (void)intent; /* one server holds a key, for reads and writes */
-    if (up->ring->ring == NULL)
+    if (unlikely(ring == NULL))
         return SERVER_NONE;
-    if (p->server_count == 1)
-        return 0;
-    if (!static_sharded(up))
-        return ring_pick(up->ring->ring, 0, upstream_random(up));
-    return ring_pick(up->ring->ring, pool_hash(p, key), 0);
+    if (likely(static_sharded(up)))
+        return ring_pick(ring, pool_hash(up->pool, key), 0);
+    return up->pool->server_count == 1 ? 0 : ring_pick(ring, 0, upstream_random(up));
 }
 
 const struct topology topology_static = {

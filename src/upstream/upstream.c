@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/hint.h"
 #include "upstream/conn_late.h"
 #include "upstream/private.h"
 #include "upstream/probe.h"
@@ -15,11 +16,6 @@
 enum { TICK_MS = 10 };
 /* How long who was let out of a line may take to come back without being passed, ms. */
 enum { CALLED_MS = 20 };
-
-static uint32_t conns_per_server(const struct upstream *up)
-{
-    return (uint32_t)up->pool->conf->server_connections;
-}
 
 /* Lets those go who have waited for too long; they stand in front. */
 static void expire_line(struct conn_slot *slot, uint64_t now, int64_t timeout)
@@ -73,10 +69,11 @@ static void on_tick(struct timer *t)
         timer_start(up->loop, t, TICK_MS);
 }
 
-static void watch(struct upstream *up)
+static inline void watch(struct upstream *up)
 {
-    bool needed = up->pool->conf->timeout > 0 || !list_empty(&up->lines);
-    if (needed && !timer_running(&up->tick))
+    if (likely(timer_running(&up->tick)))
+        return;
+    if (up->pool->conf->timeout > 0 || !list_empty(&up->lines))
         timer_start(up->loop, &up->tick, TICK_MS);
 }
 
@@ -112,6 +109,7 @@ struct upstream *upstream_new(struct pool *pool, struct loop *loop, struct stats
     if (up == NULL)
         return NULL;
     up->pool = pool;
+    up->each = (uint32_t)pool->conf->server_connections;
     up->loop = loop;
     up->stats = stats_pool(stats, worker, pool->index);
     up->worker_stats = stats_worker(stats, worker);
@@ -149,12 +147,12 @@ void upstream_free(struct upstream *up)
     free(up);
 }
 
-static struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
-                                  const struct lane *lane)
+static every_request struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
+                                                const struct lane *lane)
 {
     if (lane->own != NULL && lane->own->server == server)
         return &lane->own->slot;
-    uint32_t each = conns_per_server(up);
+    uint32_t each = up->each;
     /* Mostly there is one, and a division is dear. */
     uint32_t keep = each == 1 ? 0 : lane->keep % each;
     return &lane->profile->slots[(size_t)server * each + keep];
@@ -163,7 +161,7 @@ static struct conn_slot *slot_for(const struct upstream *up, uint32_t server,
 void upstream_preconnect(struct upstream *up)
 {
     for (uint32_t i = 0; i < up->pool->server_count; i++) {
-        for (uint32_t k = 0; k < conns_per_server(up); k++) {
+        for (uint32_t k = 0; k < up->each; k++) {
             struct conn_slot *slot =
                 slot_for(up, i, &(struct lane){.profile = up->plain, .keep = k});
             if (slot->conn == NULL && server_conn_open(&up->slots[i], slot) == NULL)
@@ -226,7 +224,8 @@ static struct server_conn *open_conn(struct server_slot *server, struct conn_slo
 }
 
 /* The connection for a part of a client's, opened if there is none; NULL sets up->reason. */
-static struct server_conn *conn_for(struct upstream *up, uint32_t server, const struct lane *lane)
+static every_request struct server_conn *conn_for(struct upstream *up, uint32_t server,
+                                                  const struct lane *lane)
 {
     struct conn_slot *slot = slot_for(up, server, lane);
     if (slot->conn != NULL && !up->slots[server].out)
@@ -323,7 +322,7 @@ void upstream_release(struct conn_slot *slot)
 
 void upstream_release_all(struct upstream *up, uint32_t server)
 {
-    uint32_t each = conns_per_server(up);
+    uint32_t each = up->each;
     LIST_FOREACH (node, &up->profiles) {
         const struct profile *p = container_of(node, struct profile, link);
         for (uint32_t k = 0; k < each; k++)

@@ -47,20 +47,20 @@ struct waiter {
 /** One of the `server_connections` of a server: at most one connection lives in it, one attempt at
  * a time. */
 struct conn_slot {
-    struct profile *profile;
-    bool own;        /* one client has it for itself: nothing moves to another connection */
-    uint32_t opened; /* connections that were opened in it, ever */
     struct server_conn *conn; /* takes new parts; NULL: none */
-    uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
-    uint32_t backoff;         /* ms: the last wait */
-    char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
     struct list line;         /* waiters, the longest waiting first */
     struct list lined;        /* in upstream.lines while the line is not empty */
     struct list called;       /* waiters that were let go */
     uint64_t called_at;       /* ms: the last of them */
-    bool lacking;             /* the last attempt failed since we lacked descriptors or memory */
-    bool apart; /* not for clients: what fails is for its owner to judge, not one more failure */
-    struct ear *ear; /* hears all that comes on the connection; NULL: parts wait for it */
+    struct profile *profile;
+    bool lacking; /* the last attempt failed since we lacked descriptors or memory */
+    bool own;     /* one client has it for itself: nothing moves to another connection */
+    bool apart;   /* not for clients: what fails is for its owner to judge, not one more failure */
+    struct ear *ear;          /* hears all that comes on the connection; NULL: parts wait for it */
+    uint32_t opened;          /* connections that were opened in it, ever */
+    uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
+    uint32_t backoff;         /* ms: the last wait */
+    char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
 };
 
 /** A server as one worker sees it. */
@@ -78,6 +78,7 @@ struct upstream {
     struct ring_version *ring; /* what the static topology routes by */
     struct pool_stats *stats;
     struct worker_stats *worker_stats;
+    uint32_t each; /* connections to a server, of each profile */
     struct server_slot *slots;
     struct probe *probes;  /* one for each server */
     struct profile *plain; /* the pool's own */

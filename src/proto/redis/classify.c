@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "proto/redis/classify.h"
 
+#include "base/hint.h"
 #include "proto/redis/answer.h"
 #include "proto/redis/command.h"
 #include "proto/redis/keys.h"
@@ -141,13 +142,20 @@ static bool serve_as_ever(const struct command *c, struct proto_session *ses,
     return !ses->queues;
 }
 
+/* What holds for every request that goes to servers, until more is known of it. */
+static inline void forward(const struct command *c, const struct proto_session *ses,
+                           struct request_view *v)
+{
+    v->kind = REQUEST_FORWARD;
+    v->expect = session_resp(ses) == 3 ? REPLY_RESP3 : REPLY_RESP2;
+    v->write = c->write;
+}
+
 static bool serve(const struct command *c, struct proto_session *ses, struct request_view *v,
                   struct buf *scratch)
 {
     bool memory;
-    v->kind = REQUEST_FORWARD;
-    v->expect = session_resp(ses) == 3 ? REPLY_RESP3 : REPLY_RESP2;
-    v->write = c->write;
+    forward(c, ses, v);
     if (ses->special != 0 && !serve_as_ever(c, ses, v, scratch, &memory))
         return memory;
     switch (c->class) {
@@ -181,12 +189,10 @@ static bool for_guests(const struct command *c)
 }
 
 /* Redis checks in this order: is it known, are its arguments enough, may this client. */
-bool classify(struct proto_session *ses, struct request_view *v, struct buf *scratch)
+static bool classify_any(const struct command *c, struct proto_session *ses, struct request_view *v,
+                         struct buf *scratch)
 {
     const struct command_table *t = ses->settings->commands;
-    const struct command *c = command_find(t, word(v, 0));
-    if (c == NULL)
-        return answer_nameless(v, scratch);
     if (c->class == CLASS_CONTAINER && v->args->count > 1) {
         const struct command *sub = command_find_sub(t, c, word(v, 1));
         if (sub == NULL)
@@ -205,4 +211,19 @@ bool classify(struct proto_session *ses, struct request_view *v, struct buf *scr
     if (!fits)
         transaction_bad_exec(v);
     return !fits || serve(c, ses, v, scratch);
+}
+
+bool classify(struct proto_session *ses, struct request_view *v, struct buf *scratch)
+{
+    const struct command *c = command_find(ses->settings->commands, word(v, 0));
+    if (unlikely(c == NULL))
+        return answer_nameless(v, scratch);
+    /* What nearly all requests are, without the questions that do not concern it. */
+    if (likely(c->class == CLASS_FORWARD && ses->special == 0 && arity_is_right(c, v) &&
+               !session_is_guest(ses))) {
+        forward(c, ses, v);
+        (void)keys_find(c, v);
+        return true;
+    }
+    return classify_any(c, ses, v, scratch);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hint.h"
 #include "base/must.h"
 #include "base/word.h"
 #include "proto/redis/header.h"
@@ -342,7 +343,8 @@ slow_path static bool is_odd(const struct reply_parser *p, uint8_t expect, struc
     return c != '-' && c != '!' && c != '|' && !redis_reply_is(expect >> 1, c);
 }
 
-enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used)
+/* Reads on wherever the parser stands. */
+static enum parse parse_on(struct reply_parser *p, uint8_t expect, struct span in, size_t *used)
 {
     const char *at = in.ptr;
     const char *end = in.ptr + in.len;
@@ -364,6 +366,17 @@ enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span
     }
     *used = in.len;
     return PARSE_MORE;
+}
+
+enum parse redis_reply_parse(struct reply_parser *p, uint8_t expect, struct span in, size_t *used)
+{
+    /* Most replies are one short element that came whole; the parser is not touched by it. */
+    if (likely(p->state == AT_TYPE && p->depth == 0 && in.len > 0 && expect <= REPLY_RESP3)) {
+        *used = quick_element(in);
+        if (likely(*used > 0))
+            return PARSE_DONE;
+    }
+    return parse_on(p, expect, in, used);
 }
 
 void redis_reply_reset(struct reply_parser *p)
