@@ -29,7 +29,8 @@ static void blocking(int port)
     redisContext *c = redisConnect("127.0.0.1", port);
     check(c != NULL && c->err == 0, "connect");
     expect_text(c, redisCommand(c, "PING"), REDIS_REPLY_STATUS, "PONG");
-    expect_text(c, redisCommand(c, "SET %s %b", "bin", "a\0b", (size_t)3), REDIS_REPLY_STATUS, "OK");
+    expect_text(c, redisCommand(c, "SET %s %b", "bin", "a\0b", (size_t)3), REDIS_REPLY_STATUS,
+                "OK");
     redisReply *reply = redisCommand(c, "GET bin");
     check(reply->len == 3 && memcmp(reply->str, "a\0b", 3) == 0, "binary");
     freeReplyObject(reply);
@@ -47,8 +48,8 @@ static void blocking(int port)
     reply = redisCommand(c, "EXEC");
     check(reply->type == REDIS_REPLY_ARRAY && reply->element[0]->integer == 1, "transaction");
     freeReplyObject(reply);
-    expect_text(c, redisCommand(c, "EVAL %s 1 %s", "return redis.call('get', KEYS[1])", "{t}n"), REDIS_REPLY_STRING,
-                "1");
+    expect_text(c, redisCommand(c, "EVAL %s 1 %s", "return redis.call('get', KEYS[1])", "{t}n"),
+                REDIS_REPLY_STRING, "1");
     redisFree(c);
 }
 
