@@ -210,6 +210,7 @@ WAYS = {
     "TRANSACTION": "transaction",
     "BLOCK": "blocking",
     "WAIT": "blocking",
+    "ASIDE": "all servers",
     "PUBSUB": "publish/subscribe",
     "SESSION": "unknown",
     "REFUSE": "refused",

@@ -179,6 +179,8 @@ enum session_verb {
     SESSION_BLOCK,   /* the server may take `block_ms` to answer */
     SESSION_WAIT, /* so may every server; join() of the replies is the reply. Each is asked on a connection that
                       * was made to stand for all that was done so far: see struct proto_wait */
+    SESSION_ASIDE, /* every server is asked on a connection of its own, past what waits on the others; join() of the
+                      * replies is the reply */
     SESSION_SUBSCRIBE,   /* to the topics that are its keys, of kind `topic` */
     SESSION_UNSUBSCRIBE, /* from these; from all of that kind if it names none */
 };

@@ -545,6 +545,7 @@ static enum request_fate start(struct client *c, const struct request_view *v)
     case SESSION_BLOCK:
         return block(c, v);
     case SESSION_WAIT:
+    case SESSION_ASIDE:
         return wait_for_all(c, v);
     case SESSION_SUBSCRIBE:
         return hear(c, v);

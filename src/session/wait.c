@@ -81,12 +81,15 @@ static void finish(struct wait *w)
         request_fail(r, SPAN("Invalid argument (replies of several servers do not fit together)"));
 }
 
+/* A line that is too long is cut, but stays a line. */
 static void put(struct asked *a, struct span bytes)
 {
     size_t room = sizeof(a->text) - a->len;
     size_t n = bytes.len < room ? bytes.len : room;
     memcpy(a->text + a->len, bytes.ptr, n);
     a->len += n;
+    if (n < bytes.len)
+        memcpy(a->text + sizeof(a->text) - 2, "\r\n", 2);
 }
 
 /* The server has answered, or (not `clean`) never will. */
@@ -213,6 +216,17 @@ static struct wait *wait_new(struct client *c, const struct request_view *v)
     return w;
 }
 
+/* Sends the lead, or at once the request itself. */
+static bool ask(struct asked *a, const struct request_view *v, const struct proto_wait *words)
+{
+    struct part part = {.on = &events, .expect = v->expect, .skip = words->skip};
+    if (v->verb == SESSION_WAIT)
+        return send_on(a, &part, words->lead);
+    part.skip = 0;
+    a->led = true;
+    return send_on(a, &part, v->wire);
+}
+
 struct wait *wait_begin(struct client *c, const struct request_view *v,
                         void (*over)(struct client *c))
 {
@@ -232,10 +246,9 @@ struct wait *wait_begin(struct client *c, const struct request_view *v,
     }
     w->over = over;
     w->left = w->count;
-    const struct part lead = {.on = &events, .expect = v->expect, .skip = words->skip};
     for (uint32_t i = 0; i < w->count; i++) {
         struct asked *a = &w->asked[i];
-        if (!send_on(a, &lead, words->lead))
+        if (!ask(a, v, words))
             lost(a, span_str(up->reason));
         else
             a->opened = a->own->slot.opened;

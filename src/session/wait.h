@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Unit wait carries out a SESSION_WAIT: every server of the pool is asked whether what was done so far has
- * reached its replicas, and may take its time for the answer.
+ * reached its replicas, and may take its time for the answer. It carries out a SESSION_ASIDE, too: every server is
+ * asked on a connection on which nothing is before the request, such as the script that it is to end.
  *
  * A server answers for what it did on the connection on which it is asked. What the client did went by
  * connections that all share, so each server is asked on a private one, once it was brought to stand for all that

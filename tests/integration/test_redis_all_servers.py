@@ -116,6 +116,27 @@ def test_scripts_are_on_all_servers(pool):
     assert pool.ask("SCRIPT", "KILL").startswith(b"-NOTBUSY")
 
 
+ENDLESS = "#!lua name=long\nredis.register_function('long', function() while true do end end)"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("run, kill", [(("EVAL", "while true do end", "0"), "SCRIPT"),
+                                       (("FCALL", "long", "0"), "FUNCTION")])
+def test_kill_reaches_a_server_that_is_held_up(redis_servers, cashew, count, run, kill):
+    """The script has come by the connection that all clients share: what is to end it must not wait behind it."""
+    pool = Pool(redis_servers, cashew, count)
+    for server in pool.servers:
+        server.client().config_set("lua-time-limit", 1)
+    assert pool.ask("FUNCTION", "LOAD", ENDLESS) == b"$4\r\nlong\r\n"
+    held_up = harness.Raw(pool.port).send(harness.resp(*run))
+    harness.wait_for(lambda: pool.ask(kill, "KILL") == b"+OK\r\n")
+    assert b"killed by user" in held_up.recv_reply()
+    assert pool.ask(kill, "KILL").startswith(b"-NOTBUSY")
+    assert pool.ask("SET", "key", "value") == b"+OK\r\n"
+    # A transaction goes to one server.
+    assert [pool.ask("MULTI"), pool.ask(kill, "KILL")][1][:1] == (b"+" if count == 1 else b"-")
+
+
 def test_functions_are_on_all_servers(pool):
     code = "#!lua name=mine\nredis.register_function('f', function(k, a) return a[1] end)"
     assert pool.ask("FUNCTION", "LOAD", code) == b"$4\r\nmine\r\n"

@@ -118,6 +118,11 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     case WAY_WAIT:
         wait_view(c, v);
         return true;
+    case WAY_ASIDE:
+        v->kind = REQUEST_SESSION;
+        v->verb = SESSION_ASIDE;
+        v->join = c->class;
+        return true;
     case WAY_PUBSUB:
         subscribe_view(c, v);
         return true;

@@ -29,6 +29,7 @@ enum command_way {
     WAY_TRANSACTION,
     WAY_BLOCK,
     WAY_WAIT,
+    WAY_ASIDE,
     WAY_PUBSUB,
     WAY_SESSION,
     WAY_REFUSE,

@@ -88,7 +88,7 @@ void transaction_bad_exec(struct request_view *v)
 static bool is_ordinary(const struct command *c, const struct proto_session *ses)
 {
     enum command_way way = command_way(c->class);
-    bool open = way == WAY_CURSOR || way == WAY_SINGLE ||
+    bool open = way == WAY_CURSOR || way == WAY_SINGLE || way == WAY_ASIDE ||
                 (way == WAY_BROADCAST && c->class != CLASS_FLUSH && c->class != CLASS_ADMIN);
     return c->class == CLASS_PING || c->class == CLASS_ECHO || c->class == CLASS_UNWATCH ||
            (open && ses->settings->single_server);
