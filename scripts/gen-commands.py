@@ -31,8 +31,11 @@ CLASSES = {
     "LEAST": "LASTSAVE",
     "MOST": "PUBSUB NUMPAT",
     "UNION": "PUBSUB CHANNELS; PUBSUB SHARDCHANNELS",
-    "ALL_OK": """SCRIPT LOAD; SCRIPT FLUSH; FUNCTION LOAD; FUNCTION DELETE; FUNCTION FLUSH; FUNCTION RESTORE;
+    "ALL_OK": """FUNCTION LOAD; FUNCTION DELETE; FUNCTION FLUSH; FUNCTION RESTORE;
         SLOWLOG RESET; MEMORY PURGE""",
+    "SCRIPT_LOAD": "SCRIPT LOAD",
+    "SCRIPT_FLUSH": "SCRIPT FLUSH",
+    "CALL": "EVALSHA; EVALSHA_RO",
     "ONE_OK": "SCRIPT KILL; FUNCTION KILL",
     "PICK": "RANDOMKEY",
     "FLUSH": "FLUSHALL; FLUSHDB; SFLUSH",
@@ -139,7 +142,7 @@ def row_of(name, entry, kind):
     flags = set(entry["flags"])
     writes = "write" in flags or ("may_replicate" in flags and "readonly" not in flags)
     keys = "NONE, NONE"
-    if kind in ("FORWARD", "MGET", "MSET", "SUM", "STREAMS", "WATCH", "BLOCK_FIRST", "BLOCK_LAST"):
+    if kind in ("FORWARD", "CALL", "MGET", "MSET", "SUM", "STREAMS", "WATCH", "BLOCK_FIRST", "BLOCK_LAST"):
         keys = key_columns(name, entry["keys"])
     text = name.lower().replace(" ", "|")
     if len(text) > NAME_MAX:

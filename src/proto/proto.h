@@ -165,6 +165,8 @@ enum request_kind {
                      * reply is the reply */
     REQUEST_TELL,    /* tell() makes the answer, of what the floors above know */
     REQUEST_SESSION, /* `verb` says what: it needs what lasts from one request to the next */
+    REQUEST_SCRIPT, /* `verb` says what: a REQUEST_FORWARD that calls a `script`, or a REQUEST_BROADCAST that loads
+                      * one or forgets all */
 };
 
 /** What a REQUEST_SESSION does. In a transaction (session.queues) requests are kept, in the order in which they
@@ -183,6 +185,25 @@ enum session_verb {
                       * replies is the reply */
     SESSION_SUBSCRIBE,   /* to the topics that are its keys, of kind `topic` */
     SESSION_UNSUBSCRIBE, /* from these; from all of that kind if it names none */
+};
+
+/** What a REQUEST_SCRIPT does. */
+enum script_verb {
+    SCRIPT_RUN,   /* calls the one whose name is `script` */
+    SCRIPT_LOAD,  /* `script` is its body */
+    SCRIPT_FLUSH, /* forgets all */
+};
+
+/** Characters of a script's name, which says what is in it. */
+enum { SCRIPT_NAME = 40 };
+
+/** What is said of scripts. */
+struct proto_scripts {
+    void (*name)(struct span body, char name[SCRIPT_NAME]);
+    /** Appends a request that loads it, with one reply. False if memory is out. */
+    bool (*load)(struct span body, struct buf *out);
+    /** Does the reply to a call say that the server does not have it? */
+    bool (*missing)(struct span reply);
 };
 
 /** A server may take for ever. */
@@ -295,11 +316,12 @@ struct request_view {
     struct proto_login login; /* REQUEST_LOGIN; its spans lie where those of the view do */
     struct span name;         /* ... what the client is called from then on; NULL: as before */
     bool resets;              /* ... ends all that the client holds, and can't fail */
-    uint32_t server;   /* REQUEST_SERVER: its number in the pool, less than settings.servers */
-    uint64_t cursor;   /* REQUEST_SERVER: for compose_part(); protocol's own */
-    struct span wire;  /* what to send: the message itself, or its canonical form in scratch */
-    struct span reply; /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
-    const char *base;  /* where the message begins: what args are relative to */
+    uint32_t server;    /* REQUEST_SERVER: its number in the pool, less than settings.servers */
+    uint64_t cursor;    /* REQUEST_SERVER: for compose_part(); protocol's own */
+    struct span script; /* REQUEST_SCRIPT */
+    struct span wire;   /* what to send: the message itself, or its canonical form in scratch */
+    struct span reply;  /* REQUEST_LOCAL, or PARSE_BAD: the line to answer before closing */
+    const char *base;   /* where the message begins: what args are relative to */
     const struct args *args;
 };
 
@@ -405,6 +427,8 @@ struct proto {
 
     /** NULL if the protocol has no transactions. */
     const struct proto_transaction *transaction;
+    /** NULL if no view is a REQUEST_SCRIPT. */
+    const struct proto_scripts *scripts;
     /** NULL if no view is a SESSION_WAIT. */
     const struct proto_wait *wait;
 

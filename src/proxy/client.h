@@ -25,6 +25,7 @@
 #include "proto/proto.h"
 #include "proxy/memory.h"
 #include "upstream/about.h"
+#include "upstream/scripts.h"
 #include "upstream/upstream.h"
 
 struct hub;
@@ -35,6 +36,7 @@ struct front {
     struct proxy *px;
     struct upstream *up;
     struct about about;
+    struct script_view scripts;
     const struct proto *proto;
     stat closed;      /* clients that have gone */
     struct hub *hubs; /* of the floor above: what clients are subscribed to; NULL: nothing */

@@ -104,6 +104,8 @@ static bool fronts_init(struct proxy *px, struct pool *const *pools, struct stat
         front->px = px;
         front->up = up;
         about_init(&front->about, up, client_about_over);
+        script_view_init(&front->scripts, &pools[i]->scripts, pools[i]->server_count,
+                         &px->loop->pool.meter);
         front->proto = pools[i]->proto;
         if (pools[i]->server_count > servers)
             servers = pools[i]->server_count;
@@ -147,6 +149,7 @@ void proxy_free(struct proxy *px)
             px->sessions->end(&px->fronts[i]);
         upstream_free(px->fronts[i].up);
         about_free(&px->fronts[i].about);
+        script_view_free(&px->fronts[i].scripts);
     }
     list_unlink(&px->keeper.link);
     memory_end(px);

@@ -6,6 +6,7 @@
 #include "base/copy.h"
 #include "base/log.h"
 #include "proxy/login.h"
+#include "proxy/script.h"
 #include "proxy/session_ops.h"
 #include "proxy/split.h"
 #include "proxy/tell.h"
@@ -504,6 +505,15 @@ static enum request_fate start_server(struct client *c, const struct request_vie
     return fate;
 }
 
+static enum request_fate start_script(struct client *c, const struct request_view *v,
+                                      struct span in)
+{
+    enum request_fate fate;
+    if (script_start(c, v, &fate))
+        return fate;
+    return v->verb == SCRIPT_RUN ? forward(c, v, in) : start_broadcast(c, v, in);
+}
+
 enum request_fate request_start(struct client *c, const struct request_view *v, struct span in)
 {
     log_debug("client %u: request of %u bytes, %u arguments, %zu requests before it", c->id, v->len,
@@ -529,6 +539,8 @@ enum request_fate request_start(struct client *c, const struct request_view *v, 
         return start_split(c, v, in);
     case REQUEST_SESSION:
         return c->front->px->sessions->start(c, v);
+    case REQUEST_SCRIPT:
+        return start_script(c, v, in);
     case REQUEST_LOGIN:
         return login_start(c, v);
     case REQUEST_BROADCAST:

@@ -176,6 +176,7 @@ struct pool *pool_new(const struct conf_pool *conf, uint32_t index)
     if (conf->hash_tag != NULL)
         p->tag = span_str(conf->hash_tag);
     pthread_mutex_init(&p->mutex, NULL);
+    scripts_init(&p->scripts);
     if (!pool_fill(p)) {
         pool_free(p);
         return NULL;
@@ -189,6 +190,7 @@ void pool_free(struct pool *p)
     if (p->settings.commands != NULL)
         p->proto->commands_free(p->settings.commands);
     pthread_mutex_destroy(&p->mutex);
+    scripts_free(&p->scripts);
     free(p->servers);
     ring_source_free(p->source);
     free(p->live);

@@ -22,6 +22,7 @@
 #include "proto/proto.h"
 #include "route/dist.h"
 #include "route/hash.h"
+#include "upstream/scripts.h"
 
 struct server {
     const struct conf_server *conf;
@@ -61,6 +62,7 @@ struct pool {
     pthread_mutex_t mutex;
     struct ring_version *ring;    /* in force; behind the mutex */
     _Atomic uint64_t ring_number; /* of `ring` */
+    struct scripts scripts;
 };
 
 /** The pool of a configuration, all servers live. NULL if memory is out. `conf` must outlive it. */

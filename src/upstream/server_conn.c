@@ -408,6 +408,7 @@ struct server_conn *server_conn_open(struct server_slot *server, struct conn_slo
     sc->profile->conns++;
     sc->profile->open++;
     slot->opened++;
+    slot->number = ++server->opened;
     slot->lacking = false;
     slot->conn = sc;
     list_append(&server->up->all, &sc->all);

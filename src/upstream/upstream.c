@@ -254,6 +254,12 @@ bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane
            (server_conn_busy(slot->conn) || somebody_first(up, slot, w));
 }
 
+uint32_t upstream_conn_number(const struct upstream *up, uint32_t server, const struct lane *lane)
+{
+    const struct conn_slot *slot = slot_for(up, server, lane);
+    return slot->conn == NULL ? 0 : slot->number;
+}
+
 void waiter_init(struct waiter *w, void (*go)(struct waiter *w, bool late))
 {
     *w = (struct waiter){.go = go};

@@ -58,6 +58,7 @@ struct conn_slot {
     bool apart;   /* not for clients: what fails is for its owner to judge, not one more failure */
     struct ear *ear;          /* hears all that comes on the connection; NULL: parts wait for it */
     uint32_t opened;          /* connections that were opened in it, ever */
+    uint32_t number;          /* of the last of them among all to its server */
     uint64_t retry_at;        /* ms: until then requests fail at once with `reason` */
     uint32_t backoff;         /* ms: the last wait */
     char reason[REASON_TEXT]; /* of the last failed attempt; "" if it did not fail */
@@ -70,6 +71,7 @@ struct server_slot {
     struct server_stats *stats;
     bool out;          /* ejected, and its keys are nowhere else: requests fail at once */
     uint32_t privates; /* of upstream.privates, to this one */
+    uint32_t opened;   /* connections that were opened to it, ever */
 };
 
 struct upstream {
@@ -117,6 +119,9 @@ bool upstream_sharded(const struct upstream *up);
  * not ask does not wait. */
 bool upstream_busy(const struct upstream *up, uint32_t server, const struct lane *lane,
                    const struct waiter *w);
+
+/** The number of that connection among all to the server, ever, from 1 on; 0 if there is none now. */
+uint32_t upstream_conn_number(const struct upstream *up, uint32_t server, const struct lane *lane);
 
 /** Puts `w` into that connection's line, behind those who have waited for longer. */
 void upstream_wait(struct upstream *up, uint32_t server, const struct lane *lane, struct waiter *w);

@@ -7,6 +7,7 @@
 #include "proto/redis/keys.h"
 #include "proto/redis/login.h"
 #include "proto/redis/reply.h"
+#include "proto/redis/script.h"
 #include "proto/redis/split.h"
 #include "proto/redis/subscribe.h"
 #include "proto/redis/transaction.h"
@@ -78,6 +79,8 @@ static bool broadcast(const struct command *c, const struct proto_session *ses,
         return answer_single(c, v, scratch);
     v->kind = REQUEST_BROADCAST;
     v->join = policy_of(c);
+    if (c->class == CLASS_SCRIPT_LOAD || c->class == CLASS_SCRIPT_FLUSH)
+        script_view(c, v);
     return true;
 }
 
@@ -166,6 +169,10 @@ static bool serve(const struct command *c, struct proto_session *ses, struct req
     switch (c->class) {
     case CLASS_FORWARD:
         (void)keys_find(c, v);
+        return true;
+    case CLASS_CALL:
+        (void)keys_find(c, v);
+        script_view(c, v);
         return true;
     case CLASS_ANY:
     case CLASS_CONTAINER:

@@ -11,6 +11,7 @@
 #include "proto/redis/number.h"
 #include "proto/redis/reply.h"
 #include "proto/redis/request.h"
+#include "proto/redis/script.h"
 #include "proto/redis/split.h"
 #include "proto/redis/subscribe.h"
 #include "proto/redis/tell.h"
@@ -155,6 +156,7 @@ const struct proto proto_redis = {
     .join = redis_join,
     .transaction = &redis_transaction,
     .wait = &redis_wait,
+    .scripts = &redis_scripts,
     .pubsub = &redis_pubsub,
     .error = error,
     .error_cross = error_cross,

@@ -86,7 +86,7 @@ static inline void tell_view(struct ask *a, const struct request_view *v)
         [REQUEST_TELL] = "tell",           [REQUEST_FORWARD] = "forward",
         [REQUEST_SPLIT] = "split",         [REQUEST_LOGIN] = "login",
         [REQUEST_BROADCAST] = "broadcast", [REQUEST_SERVER] = "server",
-        [REQUEST_SESSION] = "session"};
+        [REQUEST_SESSION] = "session",     [REQUEST_SCRIPT] = "script"};
     tell(a, span_str(kinds[v->kind]));
     tell(a, v->write ? SPAN(" write") : SPAN(""));
     tell(a, v->close ? SPAN(" close") : SPAN(""));
@@ -98,7 +98,8 @@ static inline void tell_view(struct ask *a, const struct request_view *v)
         tell_login(a, v);
     if (v->kind == REQUEST_SESSION)
         tell_verb(a, v);
-    if (v->kind == REQUEST_FORWARD || v->kind == REQUEST_SPLIT || v->kind == REQUEST_SESSION) {
+    if (v->kind == REQUEST_FORWARD || v->kind == REQUEST_SPLIT || v->kind == REQUEST_SESSION ||
+        v->kind == REQUEST_SCRIPT) {
         for (uint32_t i = 0; i < request_key_count(v); i++) {
             tell(a, SPAN(" <"));
             tell(a, request_key(v, i));
