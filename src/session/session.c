@@ -27,6 +27,7 @@ struct session {
     bool watching;       /* keys: the server said so */
     bool lost;           /* the connection was, and with it what was watched */
     uint8_t verb;        /* of the request on it that waits for its reply; VERB_NONE */
+    bool counted;        /* among the clients that are blocked */
 
     struct wait *wait;        /* the request that is waiting for every server; NULL: none */
     struct subscriber *hears; /* its subscriptions; NULL: none */
@@ -47,6 +48,19 @@ static struct session *session_of(struct client *c)
         c->held->verb = VERB_NONE;
     }
     return c->held;
+}
+
+/* Counts the client as blocked while it waits for data or for all servers. */
+static void count(struct client *c)
+{
+    struct session *s = c->held;
+    struct pool_stats *stats = c->front->up->stats;
+    bool blocked = s->verb == SESSION_BLOCK || s->wait != NULL;
+    if (blocked && !s->counted)
+        stat_add(&stats->blocked_clients, 1);
+    else if (!blocked && s->counted)
+        stat_sub(&stats->blocked_clients, 1);
+    s->counted = blocked;
 }
 
 /* Adds to the transaction. Its memory is counted. */
@@ -92,6 +106,7 @@ static void release(struct client *c, bool clean)
     s->watching = false;
     s->lost = false;
     s->verb = VERB_NONE;
+    count(c);
     c->lane.own = NULL;
     private_give_back(own, clean);
     forget(c);
@@ -121,6 +136,7 @@ static void settle(struct client *c, bool replied, bool error)
     uint8_t verb = s->verb;
     bool keeps = s->watching && (verb == SESSION_WATCH || verb == SESSION_BLOCK);
     s->verb = VERB_NONE;
+    count(c);
     if (!replied && keeps)
         lose(s);
     else if (!replied)
@@ -201,6 +217,7 @@ static void send_own(struct client *c, const struct request_view *v, struct span
     r->part.brackets = v->verb == SESSION_EXEC ? PART_OPENS : PART_PLAIN;
     r->part.grace = grace;
     s->verb = v->verb;
+    count(c);
     if (upstream_send(up, s->own->server, &c->lane, &r->part, wire))
         return;
     settle(c, false, false);
@@ -475,6 +492,7 @@ static enum request_fate block(struct client *c, const struct request_view *v)
 static void wait_over(struct client *c)
 {
     c->held->wait = NULL;
+    count(c);
     forget(c);
 }
 
@@ -488,10 +506,12 @@ static enum request_fate wait_for_all(struct client *c, const struct request_vie
         return REQUEST_STARTED;
     }
     struct wait *w = wait_begin(c, v, wait_over);
-    if (w != NULL)
-        c->held->wait = w;
-    else
+    if (w == NULL) {
         forget(c);
+        return REQUEST_STARTED;
+    }
+    c->held->wait = w;
+    count(c);
     return REQUEST_STARTED;
 }
 
@@ -560,6 +580,7 @@ static void leave(struct client *c)
     struct wait *w = c->held->wait;
     c->session.queues = false;
     c->held->wait = NULL;
+    count(c);
     if (c->held->hears != NULL)
         subscriber_free(c->held->hears);
     c->held->hears = NULL;

@@ -116,6 +116,26 @@ def test_scripts_are_on_all_servers(pool):
     assert pool.ask("SCRIPT", "KILL").startswith(b"-NOTBUSY")
 
 
+def test_info_counts_blocked_clients(pool):
+    """What waits until a client is blocked finds it in INFO, as with a server."""
+
+    def blocked(number):
+        harness.wait_for(lambda: pool.client.info("clients")["blocked_clients"] == number)
+
+    waiting = [harness.Raw(pool.port).send(harness.resp("BLPOP", "{q}%d" % i, 0)) for i in range(3)]
+    waiting.append(harness.Raw(pool.port).send(harness.resp("WAIT", 9, 0)))
+    blocked(4)
+    pool.client.rpush("{q}0", "x")
+    assert waiting[0].recv_reply().endswith(b"x\r\n")
+    blocked(3)
+    waiting[3].close()
+    waiting[2].close()
+    blocked(1)
+    assert pool.proxy.stats()["p"]["blocked_clients"] == 1
+    pool.client.rpush("{q}1", "x")
+    blocked(0)
+
+
 ENDLESS = "#!lua name=long\nredis.register_function('long', function() while true do end end)"
 
 

@@ -80,7 +80,7 @@ static void clients(struct info *i)
 {
     line(i, "connected_clients", pool_number(i->q->facts, "client_connections"));
     line(i, "cluster_connections", 0);
-    line(i, "blocked_clients", 0);
+    line(i, "blocked_clients", pool_number(i->q->facts, "blocked_clients"));
     line(i, "tracking_clients", 0);
     line(i, "pubsub_clients", pool_number(i->q->facts, "subscribers"));
 }

@@ -440,6 +440,7 @@ static void check_gauges(struct rig *r, uint32_t pool)
     const struct pool_stats *all = stats_pool(r->stats, 0, pool);
     assert_int_equal(all->client_connections, 0);
     assert_int_equal(all->subscribers, 0);
+    assert_int_equal(all->blocked_clients, 0);
     assert_int_equal(all->subscriptions, 0);
     assert_int_equal(all->pubsub_channels + all->pubsub_patterns + all->pubsub_shard_channels, 0);
     for (uint32_t k = 0; k < r->pools[pool]->server_count; k++) {
