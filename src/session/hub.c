@@ -69,7 +69,8 @@ static struct topic *topic_new(struct hub *h, enum topic_kind kind, struct span 
         return NULL;
     *t = (struct topic){.hub = h, .kind = kind, .name_len = (uint32_t)name.len};
     memcpy(t->name, name.ptr, name.len);
-    list_init(&t->subs);
+    list_init(&t->told);
+    list_init(&t->untold);
     if (!table_add(h, &h->topics, &t->node, topic_hash(h, kind, name))) {
         free(t);
         return NULL;
@@ -193,10 +194,8 @@ static void topic_move(struct topic *t)
 /* Those that are not told yet of the topic, which could not be had. */
 static void fail_waiting(struct topic *t, struct span reason, bool line)
 {
-    LIST_FOREACH (node, &t->subs) {
-        struct sub *s = container_of(node, struct sub, in_topic);
-        if (!s->told)
-            asking_fail(s->who->asking, reason, line);
+    LIST_FOREACH (node, &t->untold) {
+        asking_fail(container_of(node, struct sub, in_topic)->who->asking, reason, line);
     }
 }
 
@@ -212,9 +211,9 @@ static void topic_open(struct topic *t)
 static void topic_tell(struct topic *t)
 {
     bool settled = is_settled(t);
-    LIST_FOREACH (node, &t->subs) {
+    LIST_FOREACH (node, &t->untold) {
         struct sub *s = container_of(node, struct sub, in_topic);
-        if (s->told || s->waits == !settled)
+        if (s->waits == !settled)
             continue;
         s->waits = !settled;
         if (settled)
@@ -287,7 +286,7 @@ static struct sub *sub_new(struct topic *t, struct subscriber *who)
     s->topic = t;
     s->who = who;
     list_init(&s->in_topic);
-    list_append(&t->subs, &s->in_topic);
+    list_append(&t->untold, &s->in_topic);
     list_append(&who->subs[t->kind], &s->in_who);
     if (t->sub_count++ == 0)
         stat_add(gauge_of(h, t->kind), 1);
@@ -317,6 +316,16 @@ struct sub *hub_add(struct hub *h, struct subscriber *who, enum topic_kind kind,
         return NULL;
     }
     return s;
+}
+
+void hub_tell(struct sub *s)
+{
+    struct topic *t = s->topic;
+    s->told = true;
+    s->waits = false;
+    s->who->told[t->kind]++;
+    list_unlink(&s->in_topic);
+    list_append(&t->told, &s->in_topic);
 }
 
 void hub_drop(struct sub *s)
@@ -363,6 +372,15 @@ void hub_leg_on(struct leg *l)
     topic_tell(l->topic);
 }
 
+/* The first of those that heard a topic, which goes back among them: any of them may leave when it is its turn. */
+static struct sub *take_turn(struct topic *t, struct list *todo)
+{
+    struct sub *s = LIST_FIRST(todo, struct sub, in_topic);
+    list_unlink(&s->in_topic);
+    list_append(&t->told, &s->in_topic);
+    return s;
+}
+
 /* Who hears it already would not know that it hears nothing any more: as a server does that takes the
  * permission away, it is closed. */
 void hub_leg_refused(struct leg *l, struct span line)
@@ -372,14 +390,9 @@ void hub_leg_refused(struct leg *l, struct span line)
     fail_waiting(t, line, true);
     l->wanted = false;
     t->held++;
-    list_move(&todo, &t->subs);
-    while (!list_empty(&todo)) {
-        struct sub *s = LIST_FIRST(&todo, struct sub, in_topic);
-        list_unlink(&s->in_topic);
-        list_append(&t->subs, &s->in_topic);
-        if (s->told)
-            client_fail(s->who->client, "the server does not let it subscribe again");
-    }
+    list_move(&todo, &t->told);
+    while (!list_empty(&todo))
+        client_fail(take_turn(t, &todo)->who->client, "the server does not let it subscribe again");
     t->held--;
     topic_move(t);
 }
@@ -399,14 +412,9 @@ static void deliver(struct topic *t, struct span bytes)
     struct list todo;
     uint64_t count = 0;
     t->held++;
-    list_move(&todo, &t->subs);
+    list_move(&todo, &t->told);
     while (!list_empty(&todo)) {
-        struct sub *s = LIST_FIRST(&todo, struct sub, in_topic);
-        struct client *c = s->who->client;
-        list_unlink(&s->in_topic);
-        list_append(&t->subs, &s->in_topic);
-        if (!s->told)
-            continue;
+        struct client *c = take_turn(t, &todo)->who->client;
         count++;
         uint8_t resp = c->session.login->resp;
         if (resp == 3 && pushed.len == 0)

@@ -63,21 +63,22 @@ struct line {
     struct list queries;
     struct query ping;
     bool up;                  /* the login is done */
-    bool fresh;               /* nothing was heard yet since then */
     bool again;               /* memory was out for something that was to be said */
     uint64_t since;           /* ms: when it was opened; then, when something was heard last */
+    uint64_t up_since;        /* ms */
     uint64_t unused;          /* ms: when the last leg went */
     uint64_t retry_at;        /* ms: it is not opened before */
     uint32_t backoff;         /* ms: the last wait */
-    bool own;                 /* ... in a line of the server's own */
     char reason[REASON_TEXT]; /* why it was lost last */
+    bool own;                 /* ... in a line of the server's own */
 };
 
 struct topic {
     struct dict_node node; /* in hub.topics */
     struct hub *hub;
     struct leg *legs;
-    struct list subs;
+    struct list told;   /* subs whose clients hear it */
+    struct list untold; /* ... and wait for it */
     uint32_t sub_count;
     uint32_t name_len;
     enum topic_kind kind;
@@ -89,7 +90,8 @@ struct topic {
 struct sub {
     struct dict_node node; /* in hub.subs */
     struct list in_topic;
-    struct list in_who; /* in subscriber.subs, in the order in which it subscribed */
+    struct list
+        in_who; /* in subscriber.subs, in the order in which it subscribed: those told come first */
     struct topic *topic;
     struct subscriber *who;
     bool told;  /* the client knows of it, and hears it */
@@ -176,6 +178,9 @@ must_check struct sub *hub_add(struct hub *h, struct subscriber *who, enum topic
 /** The one that there is; NULL: none. */
 struct sub *hub_find(const struct hub *h, const struct subscriber *who, enum topic_kind kind,
                      struct span name);
+
+/** From here on the client of the sub hears it. */
+void hub_tell(struct sub *s);
 
 /** Takes a subscription away and frees it. */
 void hub_drop(struct sub *s);

@@ -12,6 +12,8 @@
 enum { BACKOFF_FIRST = 50, BACKOFF_LAST = 1000 };
 /* How long one stays open without need, and the least time between two pings, ms. */
 enum { LINGER_MS = 1000, PING_LEAST = 1000 };
+/* One that stood for so long is tried again at once when it is lost, ms. */
+enum { STOOD_MS = 1000 };
 
 static struct upstream *up_of(const struct line *line)
 {
@@ -101,6 +103,8 @@ static void rest(struct line *line)
 static void lost(struct line *line, struct span reason, bool own)
 {
     bool was_up = line->up;
+    if (was_up && hub_now(line->hub) - line->up_since >= STOOD_MS)
+        line->backoff = 0;
     line->up = false;
     line->again = false;
     snprintf(line->reason, sizeof(line->reason), "%.*s", (int)reason.len, reason.ptr);
@@ -131,8 +135,8 @@ static void on_ready(struct ear *e)
 {
     struct line *line = container_of(e, struct line, ear);
     line->up = true;
-    line->fresh = true;
     line->since = hub_now(line->hub);
+    line->up_since = line->since;
     ping(line);
     review_all(line);
 }
@@ -196,10 +200,6 @@ static size_t on_heard(struct ear *e, struct span in)
         if (!good)
             return EAR_BAD;
         used += n.len;
-        if (line->fresh) {
-            line->fresh = false;
-            line->backoff = 0;
-        }
         hub_settle(h);
     }
     return used;

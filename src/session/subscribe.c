@@ -80,14 +80,15 @@ size_t subscriber_memory(const struct subscriber *who)
     return (size_t)who->count * sizeof(struct sub);
 }
 
-/* All of them, or those that the client was not told of. */
-static void drop_all(struct subscriber *who, bool told)
+/* From the last one back: all of them, or those that the client was not told of. */
+static void drop_from_end(struct subscriber *who, bool told)
 {
     for (int kind = 0; kind < TOPIC_KINDS; kind++) {
-        LIST_FOREACH_SAFE (node, &who->subs[kind]) {
-            struct sub *s = container_of(node, struct sub, in_who);
-            if (told || !s->told)
-                hub_drop(s);
+        while (!list_empty(&who->subs[kind])) {
+            struct sub *s = container_of(who->subs[kind].prev, struct sub, in_who);
+            if (s->told && !told)
+                break;
+            hub_drop(s);
         }
     }
     note(who);
@@ -113,7 +114,7 @@ void subscriber_stop(struct subscriber *who)
 {
     struct hub *h = who->hub;
     struct asking *a = who->asking;
-    drop_all(who, true);
+    drop_from_end(who, true);
     if (a == NULL)
         return;
     asking_fail(a, SPAN("Connection refused (shutting down)"), false);
@@ -123,7 +124,7 @@ void subscriber_stop(struct subscriber *who)
 void subscriber_free(struct subscriber *who)
 {
     struct hub *h = who->hub;
-    drop_all(who, true);
+    drop_from_end(who, true);
     if (who->asking != NULL)
         request_done(asking_end(who->asking));
     h->subscribers--;
@@ -206,9 +207,8 @@ static bool grant(struct asking *a, struct buf *reply)
     for (uint32_t i = 0; i < a->count; i++) {
         struct sub *s = a->subs[i];
         const struct topic *t = s->topic;
-        who->told[t->kind] += !s->told;
-        s->told = true;
-        s->waits = false;
+        if (!s->told)
+            hub_tell(s);
         good = good && words_of(c)->tell(reply, resp_of(c), t->kind, true, topic_name(t),
                                          told_count(who, t->kind));
     }
@@ -231,7 +231,7 @@ void asking_answer(struct asking *a)
     bool failed = a->failed;
     bool line = a->line;
     if (failed)
-        drop_all(a->who, false);
+        drop_from_end(a->who, false);
     bool good = failed ? buf_append(&reply, span_str(a->reason)) : grant(a, &reply);
     struct request *r = asking_end(a);
     if (good && failed && !line)

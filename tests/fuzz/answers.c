@@ -75,6 +75,26 @@ static void redis_value(struct span key, bool any_shape, struct buf *out)
     put_text(out, "\r\n");
 }
 
+/* SUBSCRIBE and its like, of one topic. */
+static bool redis_subscription(const struct reading_request *r, struct buf *out)
+{
+    static const char *const all[] = {"subscribe",   "psubscribe",   "ssubscribe",
+                                      "unsubscribe", "punsubscribe", "sunsubscribe"};
+    for (size_t i = 0; i < ARRAY_LEN(all) && r->count == 2; i++) {
+        if (!is(r->words[0], all[i]))
+            continue;
+        put_text(out, "*3\r\n");
+        put_header(out, '$', strlen(all[i]));
+        put_text(out, all[i]);
+        put_text(out, "\r\n");
+        put_header(out, '$', r->words[1].len);
+        put(out, r->words[1]);
+        put_text(out, "\r\n:1\r\n");
+        return true;
+    }
+    return false;
+}
+
 void answer_redis(const struct reading_request *r, struct buf *out)
 {
     static const char *const counting[] = {"DEL", "UNLINK", "TOUCH", "EXISTS"};
@@ -84,7 +104,11 @@ void answer_redis(const struct reading_request *r, struct buf *out)
             return;
         }
     }
-    if (is(r->words[0], "GET") && r->count == 2) {
+    if (redis_subscription(r, out)) {
+        return;
+    } else if (is(r->words[0], "PING")) {
+        put_text(out, "+PONG\r\n");
+    } else if (is(r->words[0], "GET") && r->count == 2) {
         redis_value(r->words[1], true, out);
     } else if (is(r->words[0], "MGET")) {
         put_header(out, '*', r->count - 1);

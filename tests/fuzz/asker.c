@@ -110,6 +110,23 @@ static void redis_inline(struct asker *k)
     want(k, WANT_ANSWER, buf_len(&k->answers) - before);
 }
 
+/* A subscription, and its end at once: nobody publishes. Others may name the same topic. */
+static void redis_subscription(struct asker *k, bool pattern)
+{
+    static const char *const on[] = {"subscribe", "psubscribe"};
+    static const char *const off[] = {"unsubscribe", "punsubscribe"};
+    char topic[8];
+    char line[LINE];
+    snprintf(topic, sizeof(topic), "n%llu", (unsigned long long)(k->world->token % 3));
+    for (int end = 0; end < 2; end++) {
+        const char *words[] = {end ? off[pattern] : on[pattern], topic};
+        resp(k, 2, words);
+        snprintf(line, sizeof(line), "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n:%d\r\n", strlen(words[0]),
+                 words[0], strlen(topic), topic, 1 - end);
+        want_text(k, line);
+    }
+}
+
 static void redis_local(struct asker *k, unsigned kind)
 {
     char line[LINE];
@@ -151,8 +168,10 @@ static void ask_redis(struct asker *k, unsigned kind)
         redis_set(k, "MSET", 2, long_value());
     else if (kind == 19)
         redis_inline(k);
-    else
+    else if (kind < 24)
         redis_local(k, kind - 20);
+    else
+        redis_subscription(k, kind == 25);
 }
 
 static void memcache_keys(struct asker *k, const char *command, const char *shape, size_t n)

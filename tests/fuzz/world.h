@@ -125,7 +125,7 @@ must_check struct sim_peer *world_client(struct world *w);
 /** The asker comes, or goes as it may and comes again. */
 void asker_arrive(struct asker *k);
 
-enum { ASK_KINDS = 24 };
+enum { ASK_KINDS = 26 };
 
 /** Composes one more request. `kind` is any number, and chooses which. */
 void asker_ask(struct asker *k, unsigned kind);

@@ -359,7 +359,7 @@ static void test_bad_news(void **state)
         if (!sim_peer_gone(now->peer))
             print_message("it stands after: %s\n", bad[i]);
         assert_true(sim_peer_gone(now->peer));
-        sim_advance(r->loop, 150);
+        sim_advance(r->loop, 1500);
         EXPECT(r, c, "");
         say_on(conn(a(), i + 1), MESSAGE("x", "hi"));
         EXPECT(r, c, MESSAGE("x", "hi"));
