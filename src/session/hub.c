@@ -226,11 +226,13 @@ static void topic_tell(struct topic *t)
 static void place_again(struct dict_node *n, void *arg)
 {
     struct topic *t = container_of(n, struct topic, node);
-    (void)arg;
+    bool *good = arg;
     if (t->sub_count == 0)
         return;
-    if (!topic_place(t))
+    if (!topic_place(t)) {
+        *good = false;
         fail_waiting(t, SPAN("Cannot allocate memory"), false);
+    }
     topic_open(t);
     topic_move(t);
     topic_tell(t);
@@ -240,11 +242,14 @@ static void place_again(struct dict_node *n, void *arg)
 static void follow_ring(struct hub *h)
 {
     struct upstream *up = h->front->up;
+    bool good = true;
     upstream_begin(up);
     if (h->ring == up->ring->number)
         return;
-    h->ring = up->ring->number;
-    dict_each(&h->topics, place_again, NULL);
+    dict_each(&h->topics, place_again, &good);
+    /* What there was no memory for is tried again. */
+    if (good)
+        h->ring = up->ring->number;
     hub_settle(h);
 }
 

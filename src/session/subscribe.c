@@ -234,7 +234,8 @@ void asking_answer(struct asking *a)
         drop_from_end(a->who, false);
     bool good = failed ? buf_append(&reply, span_str(a->reason)) : grant(a, &reply);
     struct request *r = asking_end(a);
-    if (good && failed && !line)
+    /* Errors are not heard by who wants no replies; what is subscribed to is. */
+    if (good && failed && (!line || r->quiet))
         request_fail(r, buf_span(&reply));
     else
         answer(c, r, good ? buf_span(&reply) : SPAN(""));
@@ -283,7 +284,7 @@ void unsubscribe(struct client *c, struct subscriber *who, const struct request_
     if (who != NULL)
         note(who);
     if (good)
-        request_answer(c, buf_span(&reply));
+        client_push(c, buf_span(&reply));
     else
         request_no_memory(c);
     buf_free(&reply);
