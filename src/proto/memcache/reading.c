@@ -11,6 +11,8 @@ void reading_begin(struct request_view *v, const char *base, const struct args *
     v->expect = 0;
     v->hush = 0;
     v->join = 0;
+    v->about = false;
+    v->named = false;
     v->ranges = 0;
     v->wire = (struct span){0};
     v->reply = (struct span){0};

@@ -55,8 +55,13 @@ static enum parse feed(struct reader *r, struct span in, char **copy)
     assert_non_null(exact);
     *copy = exact;
     memcpy(*copy, in.ptr, in.len);
-    return memcache_parse_request(&r->parser, &r->session, span_of(*copy, in.len), &r->scratch,
-                                  &r->view);
+    /* Whatever was in a view before, none of it may be left in what its reader looks at. */
+    memset(&r->view, 0xff, sizeof(r->view));
+    enum parse said = memcache_parse_request(&r->parser, &r->session, span_of(*copy, in.len),
+                                             &r->scratch, &r->view);
+    assert_false(r->view.about);
+    assert_false(r->view.named);
+    return said;
 }
 
 /* What must come of one request. */
