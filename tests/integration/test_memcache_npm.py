@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The clients of Node.js that speak memcached's text protocol, unmodified and with default options; and one that speaks the
-binary one, which is refused."""
+"""The clients of Node.js that speak memcached's text protocol, unmodified and with default options."""
 
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import harness
 import pytest
 
 SCRIPT = Path(__file__).parent / "data" / "memcached_clients.js"
-PACKAGES = ["memcached@2.2.2", "memcache-client@1.0.5", "memjs@1.3.2"]
+PACKAGES = ["memcached@2.2.2", "memcache-client@1.0.5"]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Does the everyday work with the clients "memcached", "memcache-client" and "memjs" on 127.0.0.1:PORT. Usage: node FILE PORT
+// Does the everyday work with the clients "memcached" and "memcache-client" on 127.0.0.1:PORT. Usage: node FILE PORT
 const assert = require('assert');
 const { promisify } = require('util');
 const port = process.argv[2];
@@ -58,14 +58,5 @@ async function memcacheClient() {
   client.shutdown();
 }
 
-// It speaks the binary protocol, which is refused: it must be told so, not wait.
-async function memjs() {
-  const client = require('memjs').Client.create('127.0.0.1:' + port, { retries: 0, timeout: 20, logger: { log: () => {} } });
-  const start = Date.now();
-  await assert.rejects(client.set('a', 'b', {}));
-  assert.ok(Date.now() - start < 10000);
-  client.close();
-}
-
-memcached().then(memcacheClient).then(memjs).then(() => { console.log('done'); process.exit(0); },
+memcached().then(memcacheClient).then(() => { console.log('done'); process.exit(0); },
   (error) => { console.error(error); process.exit(1); });
