@@ -5,6 +5,7 @@
 #define BASE_HINT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -18,8 +19,9 @@ enum { CACHE_LINE = 64 };
  * have near it is fetched meanwhile. */
 static inline __attribute__((always_inline)) void hint_soon(const void *p, size_t bytes)
 {
+    /* No arithmetic on the pointer, which may be NULL. */
     for (size_t at = 0; at < bytes; at += CACHE_LINE)
-        __builtin_prefetch((const char *)p + at, 1);
+        __builtin_prefetch((const void *)((uintptr_t)p + at), 1);
 }
 
 #endif
