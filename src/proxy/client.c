@@ -312,6 +312,16 @@ static struct span too_large(struct client *c)
     return c->front->proto->error(line, span_str(reason)) ? buf_span(line) : SPAN("");
 }
 
+/* Its bytes are neither kept nor counted: the client is told, and nothing behind it is read. */
+static void refuse_large(struct client *c)
+{
+    log_info("pool '%s': client %u sent a request that is too large", pool_name(c), c->id);
+    stat_add(&stats_of(c)->client_err, 1);
+    request_answer(c, too_large(c));
+    client_end(c);
+    drop_args(c);
+}
+
 /* The error line for a request for which there is no memory. */
 static struct span no_room(struct client *c)
 {
@@ -395,23 +405,26 @@ slow_path static size_t not_whole(struct client *c, enum parse r, struct span in
     }
     if (c->half && in.len <= request_max(c))
         return 0;
-    bad_framing(c, c->half ? too_large(c) : reply);
-    drop_args(c);
+    if (c->half) {
+        refuse_large(c);
+    } else {
+        bad_framing(c, reply);
+        drop_args(c);
+    }
     return in.len;
 }
 
-/* A request for which there is no room, or whose client has to be told of it. */
-slow_path static void look_closer(struct client *c, struct request_view *v)
+/* May it be started, if only as an error? Else its client ends. What is dropped unread is answered by nothing,
+ * however much comes at once. */
+slow_path static bool is_taken(struct client *c, struct request_view *v)
 {
-    /* What is dropped unread is answered by nothing, however much comes at once. */
-    if (v->len > request_max(c) && v->kind != REQUEST_NONE)
-        *v = (struct request_view){.kind = REQUEST_LOCAL,
-                                   .len = v->len,
-                                   .quiet = v->quiet,
-                                   .reply = too_large(c),
-                                   .args = v->args};
-    else if (is_refused(c, v))
+    if (v->len > request_max(c) && v->kind != REQUEST_NONE) {
+        refuse_large(c);
+        return false;
+    }
+    if (is_refused(c, v))
         *v = refused(c, v);
+    return true;
 }
 
 /* Parses the front of `in`. */
@@ -440,8 +453,8 @@ static every_request size_t read_one(struct client *c, struct span in, bool whol
     if (unlikely(r != PARSE_DONE))
         return not_whole(c, r, in, v.reply);
     c->half = false;
-    if (unlikely(v.len > request_max(c) || memory_refuses(&px->memory)))
-        look_closer(c, &v);
+    if (unlikely(v.len > request_max(c) || memory_refuses(&px->memory)) && !is_taken(c, &v))
+        return in.len;
     c->alone = false;
     enum request_fate fate = request_start(c, &v, whole_input ? in : (struct span){0});
     c->parser = (struct request_parser){0};
