@@ -237,15 +237,17 @@ static void receive_turn(struct epoll_loop *e, struct sock *s)
 }
 
 /* A paused sock is not read, so a broken connection must be told apart from an orderly end, which
- * waits. */
+ * waits, and of which the owner only hears. */
 static void check_paused(struct sock *s)
 {
-    if ((s->bits & (FAILED | SOCK_PAUSED | SOCK_CLOSING | ENDED)) != (FAILED | SOCK_PAUSED))
+    if ((s->bits & (HANGUP | SOCK_PAUSED | SOCK_CLOSING | ENDED)) != (HANGUP | SOCK_PAUSED))
         return;
-    int err = kernel_error(s->fd);
+    int err = s->bits & FAILED ? kernel_error(s->fd) : 0;
     s->bits &= ~(uint32_t)FAILED;
     if (err != 0)
         end(s, err);
+    else if (!(s->bits & SOCK_LEFT))
+        sock_report_left(s);
 }
 
 static void offer(struct sock *s)

@@ -51,6 +51,9 @@ struct sock_events {
     void (*writable)(struct sock *s);
     /** loop_close() is done: the memory is the owner's again. */
     void (*closed)(struct sock *s);
+    /** While it is paused: the peer sends no more than what is still to be received, and `ended` comes behind that.
+     * Once at most. May be NULL. */
+    void (*left)(struct sock *s);
 };
 
 /** A connected or connecting socket; embedded in its owner (a stream). All but `on` belongs to the
@@ -145,6 +148,7 @@ enum {
     SOCK_PAUSED = 1u << 1,  /* report no recv and no orderly end */
     SOCK_WANTED = 1u << 2,  /* report writable once, if there is room */
     SOCK_OFFER = 1u << 3,   /* report one recv without bytes, unless paused */
+    SOCK_LEFT = 1u << 4,    /* the backends': `left` was reported */
     SOCK_BACKEND = 1u << 8,
 };
 
@@ -226,6 +230,14 @@ void sock_offer(struct sock *s);
 
 /** Sends FIN after what was sent; receiving goes on. */
 void sock_shutdown(struct sock *s);
+
+/** For backends: reports that the peer sends no more. */
+static inline void sock_report_left(struct sock *s)
+{
+    s->bits |= SOCK_LEFT;
+    if (s->on->left != NULL)
+        s->on->left(s);
+}
 
 /** Closes: `closed` follows. Allowed at any time after a successful adopt or connect, once. */
 void sock_close(struct sock *s);

@@ -145,6 +145,12 @@ static bool end_ready(const struct sim_peer *p)
     return p->reset != 0 || (p->fin && buf_len(&p->in) == 0 && !(p->sock->bits & SOCK_PAUSED));
 }
 
+static bool left_ready(const struct sim_peer *p)
+{
+    return p->fin && p->reset == 0 &&
+           (p->sock->bits & (SOCK_PAUSED | ENDED | SOCK_LEFT)) == SOCK_PAUSED;
+}
+
 static bool writable_ready(const struct sim_peer *p)
 {
     return (p->sock->bits & SOCK_WANTED) && (p->room != 0 || p->closed || p->reset != 0) &&
@@ -157,7 +163,7 @@ static bool sock_waits(const struct sim_peer *p)
         return false;
     if (p->sock->bits & CONNECTING)
         return connect_ready(p);
-    return offer_ready(p) || recv_ready(p) || end_ready(p) || writable_ready(p);
+    return offer_ready(p) || recv_ready(p) || end_ready(p) || left_ready(p) || writable_ready(p);
 }
 
 static bool accept_waits(const struct sim_peer *p)
@@ -221,6 +227,8 @@ static void report(struct sim_peer *p)
         p->sock->bits |= ENDED;
         p->sock->on->ended(p->sock, p->reset);
     }
+    if (!told_enough(p) && left_ready(p))
+        sock_report_left(p->sock);
     if (!told_enough(p) && writable_ready(p)) {
         p->sock->bits &= ~(uint32_t)SOCK_WANTED;
         p->sock->on->writable(p->sock);

@@ -309,6 +309,13 @@ static void on_ended(struct sock *sock, int err)
     }
 }
 
+static void on_left(struct sock *sock)
+{
+    struct stream *s = self(sock);
+    if (!(s->bits & (NO_INPUT | ENDED)) && s->on->left != NULL)
+        s->on->left(s);
+}
+
 bool stream_take(struct stream *s, struct span in, size_t n, struct buf *out)
 {
     size_t len = buf_len(&s->in);
@@ -389,6 +396,7 @@ static const struct sock_events sock_events = {
     .ended = on_ended,
     .writable = on_writable,
     .closed = on_closed,
+    .left = on_left,
 };
 
 static void stream_init(struct stream *s, struct loop *l, const struct stream_events *on)

@@ -37,6 +37,9 @@ struct stream_events {
      * instead of (or before) `ended`. */
     void (*broken)(struct stream *s, int err);
     void (*closed)(struct stream *s);
+    /** While it is paused: the peer sends no more than what is kept or still to be received, and `ended` comes
+     * behind that. Once at most. May be NULL. */
+    void (*left)(struct stream *s);
 };
 
 struct stream {
@@ -114,6 +117,12 @@ void stream_pause(struct stream *s);
 /** Goes on: kept input is offered again, from the loop. */
 void stream_resume(struct stream *s);
 bool stream_paused(const struct stream *s);
+
+/** Was `left` told? */
+static inline bool stream_left(const struct stream *s)
+{
+    return (s->sock.bits & SOCK_LEFT) != 0;
+}
 
 /** Has the kernel refused to take more for now? */
 bool stream_blocked(const struct stream *s);

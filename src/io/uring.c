@@ -51,6 +51,7 @@ enum {
     HUNG_UP = SOCK_BACKEND << 7,   /* both directions ended: nothing more to watch for */
     CANCELLED = SOCK_BACKEND << 8, /* the multishot receive, and its last completion is to come */
     LOCAL = SOCK_BACKEND << 9,     /* a unix socket whose end was not seen yet */
+    GONE = SOCK_BACKEND << 10,     /* the peer sends no more */
 };
 
 /* What a request to the kernel is for: the low bits of its user_data. */
@@ -60,6 +61,7 @@ enum op {
     OP_IN,     /* plain: until there is something to receive */
     OP_OUT,    /* until there is room, or connecting ended */
     OP_WATCH,  /* until the connection breaks; or until a LOCAL one ends */
+    OP_LEFT,   /* paused: until the peer sends no more */
     OP_ACCEPT, /* until a client waits */
     OP_WAKE,   /* the eventfd, multishot */
     OP_MASK = 7,
@@ -130,6 +132,8 @@ static unsigned poll_mask(const struct handle *h, enum op op)
         return POLLIN | POLLRDHUP;
     case OP_OUT:
         return POLLOUT;
+    case OP_LEFT:
+        return POLLRDHUP;
     case OP_ACCEPT: /* exclusive, so that one client does not wake every worker */
         return POLLIN | EPOLLEXCLUSIVE;
     default: /* an error and a hang-up are always reported */
@@ -500,6 +504,15 @@ static void report_end(struct sock *s)
     s->on->ended(s, err);
 }
 
+/* An orderly end waits while the sock is paused, but the owner hears of it. */
+static void report_left(struct sock *s)
+{
+    const struct handle *h = s->backend;
+    bool silent = (s->bits & (SOCK_PAUSED | ENDED | SOCK_LEFT)) != SOCK_PAUSED;
+    if (!silent && ((s->bits & GONE) || h->end == 0))
+        sock_report_left(s);
+}
+
 static void offer(struct sock *s)
 {
     if ((s->bits & (SOCK_OFFER | SOCK_PAUSED | SOCK_CLOSING)) != SOCK_OFFER)
@@ -517,6 +530,15 @@ static void report_writable(struct sock *s)
     }
 }
 
+/* Of one that is paused the kernel tells that it broke, and that the peer sends no more. */
+static bool watches_paused(struct uring_loop *u, struct sock *s)
+{
+    if (s->bits & HUNG_UP)
+        return true;
+    bool left = (s->bits & GONE) || request(u, s->backend, OP_LEFT);
+    return request(u, s->backend, OP_WATCH) && left;
+}
+
 /* Sees to it that what comes next is told by the kernel. False if it has to be tried again, or
  * something is left over. */
 static bool request_input(struct uring_loop *u, struct sock *s)
@@ -526,7 +548,7 @@ static bool request_input(struct uring_loop *u, struct sock *s)
     if (s->bits & ENDED)
         return true;
     if (s->bits & SOCK_PAUSED)
-        return receiving || (s->bits & HUNG_UP) || request(u, h, OP_WATCH);
+        return receiving || watches_paused(u, s);
     if (h->end != NO_END || buf_len(&h->kept) > 0)
         return false;
     if (!(s->bits & PLAIN))
@@ -551,6 +573,8 @@ static void sock_ready(struct uring_loop *u, struct sock *s)
         receive_plain(u, s);
         if (!(s->bits & SOCK_CLOSING))
             report_end(s);
+        if (!(s->bits & SOCK_CLOSING))
+            report_left(s);
         if (!(s->bits & SOCK_CLOSING))
             report_writable(s);
     }
@@ -638,6 +662,8 @@ static void sock_event(struct uring_loop *u, struct sock *s, enum op op,
             s->bits &= ~(uint32_t)LOCAL;
             make_plain(u, s);
         }
+        if (cqe->res > 0 && (cqe->res & (POLLRDHUP | POLLHUP)))
+            s->bits |= GONE;
         if (op == OP_WATCH)
             check_forgotten(u, s, cqe->res);
         check_paused(s, cqe->res);

@@ -516,6 +516,14 @@ static size_t on_data(struct stream *s, struct span in)
     return c->state >= CLIENT_FINISHING ? in.len : used;
 }
 
+/* It sends no more: most likely it is gone, and nobody waits for what may never come. */
+static void on_left(struct stream *s)
+{
+    struct client *c = of_stream(s);
+    if (c->held != NULL)
+        c->front->px->sessions->left(c);
+}
+
 static void on_ended(struct stream *s, int err)
 {
     struct client *c = of_stream(s);
@@ -526,9 +534,7 @@ static void on_ended(struct stream *s, int err)
     if (c->state == CLIENT_OPEN)
         stat_add(&stats_of(c)->client_eof, 1);
     client_end(c);
-    /* Nobody waits any more for what may never come. */
-    if (c->held != NULL)
-        c->front->px->sessions->hurry(c, "its client sends no more");
+    on_left(s);
 }
 
 static void on_broken(struct stream *s, int err)
@@ -547,6 +553,7 @@ static const struct stream_events events = {
     .drained = on_drained,
     .broken = on_broken,
     .closed = on_closed,
+    .left = on_left,
 };
 
 int client_open(struct front *front, int fd)

@@ -205,7 +205,7 @@ void proxy_stop(struct proxy *px, void (*done)(void *arg), void *arg)
         struct client *c = container_of(node, struct client, link);
         client_stop(c);
         if (c->held != NULL)
-            px->sessions->hurry(c, "shutting down");
+            px->sessions->hurry(c);
     }
     timer_start(px->loop, &px->check, CHECK_MS);
 }

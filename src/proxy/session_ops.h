@@ -15,8 +15,10 @@ struct session_ops {
     enum request_fate (*start)(struct client *c, const struct request_view *v);
     /** The client, which holds something, is gone or begins anew: gives it up. */
     void (*leave)(struct client *c);
-    /** The client, which holds something, shall not wait on for what may never come; `why` is what it is told. */
-    void (*hurry)(struct client *c, const char *why);
+    /** The process is to end: the client, which holds something, shall not wait on for what may never come. */
+    void (*hurry)(struct client *c);
+    /** The client, which holds something, sends no more: what it waits for it gets only if it comes soon. */
+    void (*left)(struct client *c);
     /** Bytes that are held for the client, which holds something. */
     size_t (*memory)(const struct client *c);
     /** Why the client, which holds something, can't have that login now; NULL: it can. */

@@ -13,6 +13,9 @@
 /* No request is on the private connection that changes what becomes of it. */
 enum { VERB_NONE = UINT8_MAX };
 
+/* Why somebody is not kept waiting who closed the sending side. */
+#define CLIENT_LEFT "its client sends no more"
+
 struct session {
     /* The transaction, while session.queues of the client. */
     struct buf queue; /* the request that begins it, then those in it */
@@ -137,6 +140,7 @@ static void settle(struct client *c, bool replied, bool error)
     bool keeps = s->watching && (verb == SESSION_WATCH || verb == SESSION_BLOCK);
     s->verb = VERB_NONE;
     count(c);
+    private_keep(s->own);
     if (!replied && keeps)
         lose(s);
     else if (!replied)
@@ -475,6 +479,17 @@ static enum request_fate queue(struct client *c, const struct request_view *v)
 
 /* ---- waiting for data ---- */
 
+static void left(struct client *c)
+{
+    struct private *own = c->held->own;
+    if (own != NULL && c->held->verb == SESSION_BLOCK)
+        private_cut_later(own, CLIENT_LEFT);
+    else if (c->held->wait != NULL)
+        wait_cut(c->held->wait, CLIENT_LEFT);
+    if (c->held != NULL && c->held->hears != NULL)
+        subscriber_stop(c->held->hears, CLIENT_LEFT);
+}
+
 static enum request_fate block(struct client *c, const struct request_view *v)
 {
     uint32_t server;
@@ -486,6 +501,8 @@ static enum request_fate block(struct client *c, const struct request_view *v)
         request_no_memory(c);
     else if (take(c, v, server))
         send_own(c, v, v->wire, 0, v->block_ms < PART_PATIENT ? v->block_ms : PART_PATIENT);
+    if (c->held != NULL && stream_left(&c->stream))
+        left(c);
     return REQUEST_STARTED;
 }
 
@@ -592,15 +609,15 @@ static void leave(struct client *c)
         wait_cut(w, "nobody waits any more");
 }
 
-static void hurry(struct client *c, const char *why)
+static void hurry(struct client *c)
 {
     struct private *own = c->held->own;
     if (own != NULL && c->held->verb == SESSION_BLOCK)
-        private_cut(own, why);
+        private_cut(own, "shutting down");
     else if (c->held->wait != NULL)
         wait_cut(c->held->wait, "shutting down");
     if (c->held != NULL && c->held->hears != NULL)
-        subscriber_stop(c->held->hears);
+        subscriber_stop(c->held->hears, "shutting down");
 }
 
 static size_t memory(const struct client *c)
@@ -627,6 +644,7 @@ const struct session_ops session_ops = {
     .start = start,
     .leave = leave,
     .hurry = hurry,
+    .left = left,
     .memory = memory,
     .binds = binds,
     .subscribed = subscribed,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session/subscribe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "session/hub.h"
@@ -110,14 +111,16 @@ static struct request *asking_end(struct asking *a)
     return r;
 }
 
-void subscriber_stop(struct subscriber *who)
+void subscriber_stop(struct subscriber *who, const char *why)
 {
     struct hub *h = who->hub;
     struct asking *a = who->asking;
     drop_from_end(who, true);
     if (a == NULL)
         return;
-    asking_fail(a, SPAN("Connection refused (shutting down)"), false);
+    char reason[REASON_TEXT];
+    snprintf(reason, sizeof(reason), "Connection refused (%s)", why);
+    asking_fail(a, span_str(reason), false);
     hub_settle(h);
 }
 

@@ -18,8 +18,8 @@ void unsubscribe(struct client *c, struct subscriber *who, const struct request_
 /** Does it hold nothing any more? */
 bool subscriber_is_idle(const struct subscriber *who);
 
-/** Ends all subscriptions, and the request for some that is under way: it fails. As above. */
-void subscriber_stop(struct subscriber *who);
+/** Ends all subscriptions, and the request for some that is under way: it fails, since `why`. As above. */
+void subscriber_stop(struct subscriber *who, const char *why);
 
 /** Ends all and frees it; its client is gone. */
 void subscriber_free(struct subscriber *who);

@@ -7,6 +7,9 @@
 #include "upstream/profile.h"
 #include "upstream/server_conn.h"
 
+/* How long what is cut later may still take, ms. */
+enum { PRIVATE_SOON_MS = 100 };
+
 static struct private *private_of(struct list *node)
 {
     return container_of(node, struct private, link);
@@ -25,6 +28,24 @@ void private_cut(struct private *p, const char *why)
     snprintf(reason, sizeof(reason), "Connection refused (server '%s': %s)",
              up_of_private(p)->pool->servers[p->server].conf->name, why);
     server_conn_stop(p->slot.conn, reason);
+}
+
+static void on_cut(struct timer *t)
+{
+    struct private *p = container_of(t, struct private, cut);
+    private_cut(p, p->why);
+}
+
+void private_cut_later(struct private *p, const char *why)
+{
+    p->why = why;
+    if (!timer_running(&p->cut))
+        timer_start(up_of_private(p)->loop, &p->cut, PRIVATE_SOON_MS);
+}
+
+void private_keep(struct private *p)
+{
+    timer_stop(up_of_private(p)->loop, &p->cut);
 }
 
 static void private_free(struct private *p)
@@ -67,6 +88,7 @@ static struct private *private_new(struct upstream *up, uint32_t server, struct 
     list_init(&p->slot.line);
     list_init(&p->slot.lined);
     list_init(&p->slot.called);
+    timer_init(&p->cut, on_cut);
     p->server = server;
     profile->users++;
     list_append(&up->privates, &p->link);
@@ -105,6 +127,7 @@ void private_give_back(struct private *p, bool clean)
 {
     struct upstream *up = up_of_private(p);
     p->taken = false;
+    private_keep(p);
     p->idle_since = loop_now(up->loop);
     if (!clean)
         private_cut(p, "nobody waits any more");

@@ -20,6 +20,8 @@ struct private
     uint32_t server;
     bool taken;          /* a client has it */
     uint64_t idle_since; /* ms, unless it is taken */
+    struct timer cut;    /* to private_cut() ... */
+    const char *why;     /* ... it */
 };
 
 /** One for that server and profile, for private_give_back(). NULL: up->reason says why. */
@@ -32,6 +34,10 @@ void private_give_back(struct private *p, bool clean);
 
 /** Closes its connection: what waits on it fails, and is told why, before this returns. It stays taken. */
 void private_cut(struct private *p, const char *why);
+
+/** The same, unless private_keep() comes soon: what a server has ready arrives before. `why` lives on. */
+void private_cut_later(struct private *p, const char *why);
+void private_keep(struct private *p);
 
 /** Frees those that have lain idle for long, or (`all`) every one, which then must have no connection.
  * True if one is left that lies idle. */

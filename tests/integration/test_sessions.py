@@ -206,14 +206,19 @@ def wait_for(what, seconds=10):
     return what()
 
 
+@pytest.mark.parametrize("behind", [b"", resp("PING") * 3])
 @pytest.mark.parametrize("how", ["close", "half_close"])
-def test_a_client_that_goes_waits_no_more(proxy, shards, how):
-    """What comes later is not lost to somebody who is gone."""
+def test_a_client_that_goes_waits_no_more(proxy, shards, how, behind):
+    """What comes later is not lost to somebody who is gone, whatever was asked behind."""
     raw = Raw(proxy.port)
-    raw.send(resp("BLPOP", "{q}", 0))
+    raw.send(resp("BLPOP", "{q}", 0) + behind)
     assert wait_for(lambda: connections(shards, "cmd=blpop") == 1)
     getattr(raw, how)()
     assert wait_for(lambda: connections(shards, "cmd=blpop") == 0)
+    if how == "half_close":
+        told = raw.recv_all(2)
+        assert told.startswith(b"-ERR ") and b": its client sends no more)\r\n" in told
+        assert told.endswith(b"\r\n" + b"+PONG\r\n" * (len(behind) // len(resp("PING"))))
     other = Raw(proxy.port)
     assert ask(other, "RPUSH", "{q}", "v") == b":1\r\n"
     assert ask(other, "LPOP", "{q}") == b"$1\r\nv\r\n"

@@ -24,6 +24,7 @@ struct node {
     int end_err;
     int writables;
     int closed;
+    int left;
     size_t largest; /* recv */
     void (*in_recv)(struct node *n);
     void (*in_ended)(struct node *n);
@@ -99,7 +100,15 @@ static void on_closed(struct sock *s)
         n->in_closed(n);
 }
 
-static const struct sock_events events = {on_connected, on_recv, on_ended, on_writable, on_closed};
+static void on_left(struct sock *s)
+{
+    struct node *n = node_of(s);
+    n->left++;
+    assert_int_equal(n->ended, 0);
+}
+
+static const struct sock_events events = {on_connected, on_recv,   on_ended,
+                                          on_writable,  on_closed, on_left};
 
 static void node_close(struct node *n)
 {
@@ -526,6 +535,43 @@ static void sees_a_reset_while_paused(void **state)
     break_it(n);
     UNTIL(&b->rig, n->ended == 1);
     assert_true(n->end_err < 0);
+}
+
+/* The owner of a paused sock hears that the peer is done, once, and gets all that it said. */
+static void hears_of_an_end_while_paused(void **state)
+{
+    struct bench *b = *state;
+    struct node *n = adopted(b, 0);
+    rig_idle(&b->rig);
+    CALL(sock_pause(&n->sock));
+    rig_idle(&b->rig);
+    far_send(&n->far, SPAN("the last words"));
+    rig_idle(&b->rig);
+    assert_int_equal(n->left, 0);
+    far_half_close(&n->far);
+    UNTIL(&b->rig, n->left == 1);
+    assert_int_equal(n->ended, 0);
+    CALL(sock_resume(&n->sock));
+    UNTIL(&b->rig, n->ended == 1);
+    assert_span(buf_span(&n->got), SPAN("the last words"));
+    assert_int_equal(n->end_err, 0);
+    assert_int_equal(n->left, 1);
+}
+
+/* The same when the end was there before the pause. */
+static void hears_of_an_end_at_the_pause(void **state)
+{
+    struct bench *b = *state;
+    struct node *n = adopted(b, 0);
+    n->in_recv = pause_self;
+    far_send(&n->far, SPAN("the last words"));
+    far_half_close(&n->far);
+    UNTIL(&b->rig, n->left == 1);
+    assert_int_equal(n->ended, 0);
+    n->in_recv = NULL;
+    CALL(sock_resume(&n->sock));
+    UNTIL(&b->rig, n->ended == 1);
+    assert_int_equal(n->left, 1);
 }
 
 /* ---- closing ---- */
@@ -1094,6 +1140,8 @@ int main(void)
         cmocka_unit_test(sees_a_reset),
         cmocka_unit_test(sees_an_end_behind_bytes),
         cmocka_unit_test(sees_a_reset_while_paused),
+        cmocka_unit_test(hears_of_an_end_while_paused),
+        cmocka_unit_test(hears_of_an_end_at_the_pause),
         cmocka_unit_test(closes_once),
         cmocka_unit_test(closes_in_recv),
         cmocka_unit_test(closes_in_ended_and_writable),

@@ -202,7 +202,7 @@ static void test_half_closed(void **state)
     rig_ask(r, c, "SUBSCRIBE y");
     sim_peer_half_close(c);
     sim_settle(r->loop);
-    EXPECT(r, c, "-ERR Connection refused (shutting down)\r\n");
+    EXPECT(r, c, "-ERR Connection refused (its client sends no more)\r\n");
     assert_true(sim_peer_ended(c));
     fake_expect(a(), ASK_ON("x") ASK_ON("y") ASK_OFF("x"));
     fake_send_all(a());

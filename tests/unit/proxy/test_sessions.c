@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Odd moments of clients that have a connection of their own, or a transaction open. */
 #include "one_rig.h"
+#include "upstream/private.h"
 #include "upstream/profile.h"
 
 #define REDIS "p:\n  listen: 127.0.0.1:1\n  hash: md5\n  redis: true\n"
@@ -234,6 +235,50 @@ static void test_multi_is_refused_while_watching(void **state)
     assert_null(fake_conn_now(a()));
 }
 
+/* A client asks more behind a request that may wait for ever, and goes: nobody waits for it any more. One that only
+ * closed its sending side gets all its answers, and what is there at once. */
+static void test_nobody_waits_for_who_is_gone(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    struct upstream *up = r->proxy->fronts[0].up;
+    a()->hold = true;
+    rig_ask(r, c, "BLPOP k 0");
+    rig_ask(r, c, "PING");
+    rig_ask(r, c, "BLPOP l 0");
+    rig_ask(r, c, "PING");
+    sim_peer_half_close(c);
+    sim_settle(r->loop);
+    EXPECT(r, c, "");
+    sim_advance(r->loop, 110);
+    EXPECT(r, c, "-ERR Connection refused (server 'a': its client sends no more)\r\n+PONG\r\n");
+    sim_advance(r->loop, 110);
+    EXPECT(r, c, "-ERR Connection refused (server 'a': its client sends no more)\r\n+PONG\r\n");
+    assert_true(sim_peer_ended(c));
+    assert_null(fake_conn_now(a()));
+
+    struct sim_peer *quick = rig_client(r, 0);
+    rig_ask(r, quick, "BLPOP k 0");
+    rig_ask(r, quick, "PING");
+    sim_peer_half_close(quick);
+    sim_settle(r->loop);
+    fake_send_all(a());
+    EXPECT(r, quick, "+OK\r\n+PONG\r\n");
+    sim_advance(r->loop, 200);
+    assert_non_null(fake_conn_now(a())); /* idle, and of use to others */
+
+    struct sim_peer *gone = rig_client(r, 0);
+    rig_ask(r, gone, "BLPOP k 0");
+    rig_ask(r, gone, "PING");
+    sim_peer_close(gone);
+    sim_advance(r->loop, 110);
+    assert_null(fake_conn_now(a()));
+    LIST_FOREACH (node, &up->privates) {
+        assert_false(container_of(node, struct private, link)->taken);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +290,7 @@ int main(void)
         cmocka_unit_test_teardown(test_aborted_transaction, close_rig),
         cmocka_unit_test_teardown(test_nobody_looks_at_what_is_taken, close_rig),
         cmocka_unit_test_teardown(test_aborted_in_pieces, close_rig),
+        cmocka_unit_test_teardown(test_nobody_waits_for_who_is_gone, close_rig),
         cmocka_unit_test(test_multi_is_refused),
         cmocka_unit_test_teardown(test_multi_is_refused_while_watching, close_rig),
     };
