@@ -280,6 +280,17 @@ def test_denied_and_allowed(redis_servers, cashew):
         assert ask("SHUTDOWN").startswith(b"-ERR command 'shutdown' is not supported")
 
 
+def test_settings_that_may_be_set_may_be_read(redis_servers, cashew):
+    port, servers = harness.free_port(), redis_servers(2)
+    cashew(named(port, servers, "    allow: ['config|set']"))
+    with harness.Raw(port) as raw:
+        ask = lambda line: raw.send(harness.resp(*line.split())).recv_reply()
+        assert ask("CONFIG SET hz 17 list-max-ziplist-size 33") == b"+OK\r\n"
+        assert ask("CONFIG GET list-max-ziplist-size").endswith(b"\r\n$2\r\n33\r\n")
+        assert [s.client().config_get("hz") for s in servers] == [{"hz": "17"}] * 2
+        assert ask("CONFIG GET Cashew.distribution").startswith(b"*2\r\n$19\r\ncashew.distribution")
+
+
 def test_only_what_is_allowed(redis_servers, cashew):
     port, servers = harness.free_port(), redis_servers(2)
     cashew(named(port, servers, """

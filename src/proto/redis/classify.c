@@ -95,6 +95,18 @@ static bool scan(const struct proto_session *ses, struct request_view *v)
     return true;
 }
 
+/* Is one of the settings that are asked for the pool's own? */
+static bool asks_for_ours(const struct request_view *v)
+{
+    static const struct span ours = SPAN("cashew.");
+    for (uint32_t i = 2; i < v->args->count; i++) {
+        struct span name = word(v, i);
+        if (name.len > ours.len && span_ieq(span_of(name.ptr, ours.len), ours))
+            return true;
+    }
+    return false;
+}
+
 /* The less common ways. */
 static bool serve_otherwise(const struct command *c, struct proto_session *ses,
                             struct request_view *v, struct buf *scratch)
@@ -107,8 +119,10 @@ static bool serve_otherwise(const struct command *c, struct proto_session *ses,
     case WAY_CURSOR:
         return scan(ses, v);
     case WAY_TELL:
+        if (c->class == CLASS_CONFIG_ASK && !asks_for_ours(v))
+            return true;
         v->kind = REQUEST_TELL;
-        v->join = c->class;
+        v->join = c->class == CLASS_CONFIG_ASK ? CLASS_CONFIG_GET : c->class;
         v->about = c->class == CLASS_INFO;
         return true;
     case WAY_TRANSACTION:

@@ -220,12 +220,23 @@ static void slot_add(struct command_table *t, uint16_t *to, uint32_t row)
     to[at] = (uint16_t)(row + 1);
 }
 
+/* Who may set what servers can be told may read it there, too. */
+static bool settings_are_open(const struct proto_commands *conf)
+{
+    for (uint32_t row = 0; row < ARRAY_LEN(rows); row++)
+        if (span_eq(span_of(rows[row].name, rows[row].len), SPAN("config|set")))
+            return conf->allowed(conf->source, row);
+    return false;
+}
+
 /* The class of a row, as the configuration has it. */
 static uint8_t class_for(const struct proto_commands *conf, uint32_t row)
 {
     uint8_t class = rows[row].class;
     if (conf->denied(conf->source, row) && class != CLASS_CONTAINER && class != CLASS_REFUSED)
         return CLASS_DENIED;
+    if (class == CLASS_CONFIG_GET && settings_are_open(conf))
+        return CLASS_CONFIG_ASK;
     bool shut = class == CLASS_ADMIN || class == CLASS_FLUSH;
     return shut && conf->allowed(conf->source, row) ? CLASS_ALL_OK : class;
 }
