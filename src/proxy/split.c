@@ -176,12 +176,26 @@ static void piece_error(struct piece *p, struct span reason)
     meter_move(meter_of(p), before, p->reply.cap);
 }
 
+/* May the reply begin? If not the client is closed, and with it the connection that it may have for itself: the
+ * piece that this is asked for can have failed by then, and be the last. */
+static bool may_begin(struct split *s)
+{
+    s->left++; /* it is not over while this looks at it */
+    bool may = client_may_queue(s->request->client);
+    s->left--;
+    return may;
+}
+
 static void on_reply(struct part *part, struct span bytes, bool last, bool error)
 {
     struct piece *p = container_of(part, struct piece, part);
-    struct client *c = p->split->request->client;
+    const struct client *c = p->split->request->client;
     bool begins = p->split->parked == 0; /* of the whole reply, which may be of any size */
-    bool wanted = c != NULL && !p->failed && (!begins || client_may_queue(c));
+    bool wanted = c != NULL && !p->failed && (!begins || may_begin(p->split));
+    if (p->split->left == 0) {
+        finish(p->split);
+        return;
+    }
     if (wanted && keep_reply(p, bytes))
         count_parked(p->split, bytes.len, 0);
     else if (wanted)

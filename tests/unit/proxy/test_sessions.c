@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Odd moments of clients that have a connection of their own, or a transaction open. */
 #include "one_rig.h"
+
+#include <stdio.h>
+
 #include "upstream/private.h"
 #include "upstream/profile.h"
 
@@ -279,6 +282,35 @@ static void test_nobody_waits_for_who_is_gone(void **state)
     }
 }
 
+/* A client that does not read has a connection of its own, and a request over several servers, of which only that
+ * one's reply is outstanding: when that begins the client is closed, and with it the connection and the last part. */
+static void test_overflow_ends_what_it_belongs_to(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS "  client_output_limit: 50000\n" TWO);
+    struct sim_peer *c = rig_client(r, 0);
+    const char *big = NULL;
+    static char keys[64][16];
+    for (int i = 0; i < 64 && big == NULL; i++) {
+        const struct pool *p = r->pools[0];
+        snprintf(keys[i], sizeof(keys[i]), "big:%d", 60000 + i);
+        if (ring_pick(p->ring->ring, p->hash(span_str(keys[i])), 0) == 0)
+            big = keys[i];
+    }
+    rig_ask(r, c, "WATCH %s", big);
+    EXPECT(r, c, "+OK\r\n");
+    sim_peer_limit(c, SIM_UNLIMITED, 0);
+    a()->hold = true;
+    b()->hold = true;
+    rig_ask(r, c, "GET %s", big);
+    rig_ask(r, c, "MGET %s %s", big, rig_key(r, 1, 0));
+    sim_peer_close(fake_conn_now(b())->peer);
+    sim_settle(r->loop);
+    fake_send(a(), fake_pending(a()) - 100);
+    assert_true(sim_peer_gone(c));
+    assert_int_equal(POOL_STAT(r, client_overflow), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +325,7 @@ int main(void)
         cmocka_unit_test_teardown(test_nobody_waits_for_who_is_gone, close_rig),
         cmocka_unit_test(test_multi_is_refused),
         cmocka_unit_test_teardown(test_multi_is_refused_while_watching, close_rig),
+        cmocka_unit_test_teardown(test_overflow_ends_what_it_belongs_to, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
