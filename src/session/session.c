@@ -336,7 +336,8 @@ static enum request_fate send_shared(struct client *c, const struct request_view
     struct upstream *up = c->front->up;
     enum request_fate fate = REQUEST_STARTED;
     if (request_held_back(c, v, s->server, &fate)) {
-        if (fate == REQUEST_STARTED)
+        /* An answer for which there was no memory has ended the client. */
+        if (fate == REQUEST_STARTED && c->held != NULL)
             transaction_end(c);
         return fate;
     }
