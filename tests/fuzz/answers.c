@@ -108,6 +108,16 @@ void answer_redis(const struct reading_request *r, struct buf *out)
         return;
     } else if (is(r->words[0], "PING")) {
         put_text(out, "+PONG\r\n");
+    } else if (is(r->words[0], "BLPOP") && r->count > 2) {
+        put_text(out, "*2\r\n");
+        redis_value(r->words[1], false, out);
+        put_text(out, "$1\r\nv\r\n");
+    } else if (is(r->words[0], "HELLO")) {
+        bool three = r->count > 1 && is(r->words[1], "3");
+        put_text(out, three ? "%2\r\n" : "*4\r\n");
+        put_text(out, "$5\r\nproto\r\n");
+        put_header(out, ':', three ? 3 : 2);
+        put_text(out, "$7\r\nversion\r\n$5\r\n7.2.0\r\n");
     } else if (is(r->words[0], "GET") && r->count == 2) {
         redis_value(r->words[1], true, out);
     } else if (is(r->words[0], "MGET")) {

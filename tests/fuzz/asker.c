@@ -145,6 +145,89 @@ static void redis_local(struct asker *k, unsigned kind)
     }
 }
 
+static void redis_word(struct asker *k, const char *word, const char *says)
+{
+    resp(k, 1, &word);
+    want_text(k, says);
+}
+
+/* A transaction of one request. Perhaps another key is watched, which may be on another server: then it is refused. */
+static void redis_transaction(struct asker *k, bool watch, const char *end)
+{
+    static const struct reading_request none = {0};
+    static struct reading_request r;
+    const char *words[] = {watch ? "WATCH" : "GET", key(k, "t")};
+    if (watch) {
+        resp(k, 2, words);
+        want_text(k, "+OK\r\n");
+        words[0] = "GET";
+        words[1] = key(k, "t");
+    }
+    redis_word(k, "MULTI", "+OK\r\n");
+    resp(k, 2, words);
+    want_text(k, "+QUEUED\r\n");
+    if (strcmp(end, "EXEC") != 0) {
+        redis_word(k, end, "+OK\r\n");
+        return;
+    }
+    size_t before = buf_len(&k->answers);
+    resp(k, 1, &end);
+    r = none;
+    r.count = 2;
+    r.words[0] = SPAN("GET");
+    r.words[1] = span_str(words[1]);
+    put_text(&k->answers, "*1\r\n");
+    answer_redis(&r, &k->answers);
+    want(k, WANT_ANSWER, buf_len(&k->answers) - before);
+}
+
+static void redis_watch(struct asker *k)
+{
+    const char *words[] = {"WATCH", key(k, "t")};
+    resp(k, 2, words);
+    want_text(k, "+OK\r\n");
+    redis_word(k, "UNWATCH", "+OK\r\n");
+}
+
+static void redis_block(struct asker *k)
+{
+    const char *words[] = {"BLPOP", key(k, "t"), "0.05"};
+    size_t from = buf_len(&k->wire);
+    resp(k, 3, words);
+    want_answer(k, from);
+}
+
+/* A new database, and so other connections. */
+static void redis_select(struct asker *k, const char *db)
+{
+    const char *words[] = {"SELECT", db};
+    resp(k, 2, words);
+    want_text(k, "+OK\r\n");
+}
+
+static void ask_session(struct asker *k, unsigned kind)
+{
+    switch (kind) {
+    case 0:
+    case 1:
+        redis_transaction(k, kind == 1, "EXEC");
+        break;
+    case 2:
+    case 3:
+        redis_transaction(k, kind == 3, "DISCARD");
+        break;
+    case 4:
+        redis_watch(k);
+        break;
+    case 5:
+        redis_block(k);
+        break;
+    default:
+        redis_select(k, kind == 6 ? "1" : "0");
+        break;
+    }
+}
+
 static void ask_redis(struct asker *k, unsigned kind)
 {
     static const char *const plain[] = {"t", "t", "t", "t"};
@@ -258,7 +341,9 @@ void asker_ask(struct asker *k, unsigned kind)
     memory_aside();
     story("asker %c asks %u, then %llu\n", k->letter, kind % ASK_KINDS,
           (unsigned long long)k->world->token + 1);
-    if (k->world->setup.redis)
+    if (k->world->setup.redis && kind >= ASK_SESSIONS_FROM)
+        ask_session(k, kind % ASK_SESSIONS);
+    else if (k->world->setup.redis)
         ask_redis(k, kind % ASK_KINDS);
     else
         ask_memcache(k, kind % ASK_KINDS);
@@ -353,6 +438,9 @@ static size_t take_error(struct asker *k, struct span got, struct span answer)
     size_t at = 0;
     if (!k->world->setup.redis && !take_blocks(got, answer, &at))
         return 0;
+    if (!may_be_error(k, span_from(got, at)))
+        story("asker %c gets %.*s in place of %.*s\n", k->letter, (int)got.len, got.ptr,
+              (int)answer.len, answer.ptr);
     must(may_be_error(k, span_from(got, at)));
     size_t line = line_len(span_from(got, at));
     k->errors += line > 0;

@@ -222,6 +222,29 @@ static void check_key(struct far_conn *c, struct span key)
         c->server->last[who] = n;
 }
 
+/* What a redis says: within a transaction that it takes note, and at the end all at once. */
+static void answer_in_session(struct far_conn *c, const struct reading_request *r)
+{
+    if (span_ieq(r->words[0], SPAN("MULTI"))) {
+        must(!c->multi);
+        c->multi = true;
+        put_text(&c->pending, "+OK\r\n");
+    } else if (span_ieq(r->words[0], SPAN("EXEC"))) {
+        must(c->multi);
+        put_header(&c->pending, '*', c->queued_count);
+        put(&c->pending, buf_span(&c->queued));
+        buf_clear(&c->queued);
+        c->multi = false;
+        c->queued_count = 0;
+    } else if (c->multi) {
+        answer_redis(r, &c->queued);
+        c->queued_count++;
+        put_text(&c->pending, "+QUEUED\r\n");
+    } else {
+        answer_redis(r, &c->pending);
+    }
+}
+
 static void answer(struct far_conn *c, const struct reading_request *r)
 {
     struct far_server *s = c->server;
@@ -231,7 +254,8 @@ static void answer(struct far_conn *c, const struct reading_request *r)
     for (size_t i = 1; i < r->count; i++)
         check_key(c, r->words[i]);
     /* A connection that does not come up is looked at by nobody before a request needs it. */
-    bool hand = span_ieq(r->words[0], SPAN("AUTH")) || span_ieq(r->words[0], SPAN("SELECT"));
+    bool hand = span_ieq(r->words[0], SPAN("AUTH")) || span_ieq(r->words[0], SPAN("SELECT")) ||
+                span_ieq(r->words[0], SPAN("HELLO"));
     if (s->mute > 0 && !hand) {
         /* What is never answered holds up what comes behind it. */
         s->mute--;
@@ -240,7 +264,7 @@ static void answer(struct far_conn *c, const struct reading_request *r)
     if (c->spoiled)
         return;
     if (s->world->setup.redis)
-        answer_redis(r, &c->pending);
+        answer_in_session(c, r);
     else
         answer_memcache(r, &c->pending);
 }
@@ -388,6 +412,7 @@ static void servers_free(struct world *w)
         LIST_FOREACH_SAFE (it, &w->servers[i].conns) {
             struct far_conn *c = container_of(it, struct far_conn, link);
             buf_free(&c->pending);
+            buf_free(&c->queued);
             free(c);
         }
     }

@@ -83,7 +83,10 @@ struct far_conn {
     struct sim_peer *peer;
     struct buf pending; /* answers that wait */
     uint64_t last[WORLD_ASKERS];
-    bool spoiled; /* something came on it that nobody asked for */
+    bool spoiled;      /* something came on it that nobody asked for */
+    bool multi;        /* a transaction is open */
+    struct buf queued; /* the answers to its commands */
+    size_t queued_count;
 };
 
 struct world {
@@ -125,9 +128,10 @@ must_check struct sim_peer *world_client(struct world *w);
 /** The asker comes, or goes as it may and comes again. */
 void asker_arrive(struct asker *k);
 
-enum { ASK_KINDS = 26 };
+/** Bytes from the last on choose one of the kinds of sessions. */
+enum { ASK_KINDS = 26, ASK_SESSIONS = 8, ASK_SESSIONS_FROM = 192 };
 
-/** Composes one more request. `kind` is any number, and chooses which. */
+/** Composes one more request, or several that belong together. `kind` is any byte, and chooses which. */
 void asker_ask(struct asker *k, unsigned kind);
 
 /** Sends at most `n` bytes of what is composed. */
