@@ -22,6 +22,10 @@ PROXY_ERROR = {
 SERVER_ERROR = re.compile(rb"^(LOADING|BUSY|SERVER_ERROR out of memory)")
 
 
+# What those are told that want to watch or to wait.
+SESSION_ERROR = re.compile(rb"^(ERR no connection |EXECABORT )")
+
+
 class Wrong(Exception):
     """A reply that must not be."""
 
@@ -49,12 +53,15 @@ class Key:
 class Request:
     """Bytes, and what the reply to them may be."""
 
-    def __init__(self, wire_bytes, check, keys=(), changes=False, local=False):
+    def __init__(self, wire_bytes, check, keys=(), changes=False, local=False, session=False,
+                 needed=False):
         self.bytes = wire_bytes
         self.check = check
         self.keys = keys
         self.changes = changes
         self.local = local  # the proxy itself answers: it never fails
+        self.session = session  # wants a connection of its own, of which there are few
+        self.needed = needed  # whoever is refused that does not know any more where its keys are
         self.since = 0.0
 
 
@@ -101,8 +108,13 @@ class Tongue:
         return b"%s:%d#%d" % (self.name, self.serial, self._size())
 
     def request(self):
+        """One request, or a list of those that belong together."""
         kinds = self.FAKE if self.pool.fake else self.REAL
         return getattr(self, self.rng.choice(kinds))()
+
+    def requests(self):
+        found = self.request()
+        return found if isinstance(found, list) else [found]
 
     def _held(self, key, expected, got, losses):
         """Judges what a server said it holds under `key`."""
@@ -134,7 +146,8 @@ def short_reply(reply):
 
 class RedisTongue(Tongue):
     REAL = ("echo",) * 4 + ("set", "get", "get") * 3 + ("mget", "mset", "delete", "local", "bad",
-                                                     "exists")
+                                                     "exists", "transaction", "discarded", "watched",
+                                                     "blocked", "elsewhere")
     FAKE = ("ask",) * 6 + ("ask_many", "shape", "change", "local", "bad")
     parse = staticmethod(wire.redis_reply)
     protocol = "redis"
@@ -212,6 +225,42 @@ class RedisTongue(Tongue):
                 raise Wrong(f"a bad command got {short_reply(got)}")
         return Request(self.rng.choice((resp(b"NOSUCH", self._token()), resp(b"GET"), b"SET a\r\n")),
                        check, local=True)
+
+    def _queued(self, key, token):
+        """MULTI and one request behind it: neither needs a server."""
+        echo = resp(b"EVAL", b"return ARGV[1]", b"1", key, token)
+        return [Request(resp(b"MULTI"), must_be(("+", b"OK")), local=True),
+                Request(echo, must_be(("+", b"QUEUED")), local=True)]
+
+    def transaction(self):
+        key, token = self._pick().name, self._token() + b"t" * self._size()
+        return [*self._queued(key, token), Request(resp(b"EXEC"), must_be(("*", [("$", token)])))]
+
+    def discarded(self):
+        return [*self._queued(self._pick().name, self._token()),
+                Request(resp(b"DISCARD"), must_be(("+", b"OK")), local=True)]
+
+    def watched(self):
+        """Nobody else writes to its key: the transaction is carried out, or a connection was lost."""
+        key, token = self._pick().name, self._token()
+
+        def check(got):
+            if got not in (("*", [("$", token)]), ("*", None)):
+                raise Wrong(f"EXEC of what is watched got {short_reply(got)}")
+        return [Request(resp(b"WATCH", key), must_be(("+", b"OK")), session=True),
+                *self._queued(key, token), Request(resp(b"EXEC"), check, session=True)]
+
+    def blocked(self):
+        """Waits for what never comes."""
+        return Request(resp(b"BLPOP", self._pick().name + b":never", b"0.02"), must_be(("*", None)),
+                       session=True)
+
+    def elsewhere(self):
+        """A token in another database, then back to where its keys are."""
+        key, token = self._fresh().name, self._token()
+        return [Request(resp(b"SELECT", b"1"), must_be(("+", b"OK"))),
+                Request(resp(b"EVAL", b"return ARGV[1]", b"1", key, token), must_be(("$", token))),
+                Request(resp(b"SELECT", b"0"), must_be(("+", b"OK")), needed=True)]
 
     def ask(self):
         key = self._unique()
@@ -376,7 +425,7 @@ class Client(Connection):
 
     def ask(self, count):
         """That many requests, to be sent as one; they are waited for from now on."""
-        requests = [self.tongue.request() for _ in range(count)]
+        requests = [request for _ in range(count) for request in self.tongue.requests()]
         for request in requests:
             request.since = self.reactor.now
         self.pending += requests
@@ -407,9 +456,12 @@ class Client(Connection):
         request = self.pending.popleft()
         said = self.tongue.error(reply)
         if said is not None and not request.local:
-            if not PROXY_ERROR[self.pool.protocol].match(said) and not SERVER_ERROR.match(said):
+            if not PROXY_ERROR[self.pool.protocol].match(said) and not SERVER_ERROR.match(said) \
+                    and not (request.session and SESSION_ERROR.match(said)):
                 raise Wrong(f"{short(request.bytes)} got the error {said!r}")
             self.world.errors += 1
+            if request.needed:
+                self.leave()
             if request.changes:
                 for key in request.keys:
                     key.doubt()

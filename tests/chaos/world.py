@@ -264,8 +264,7 @@ class World:
         sock = socket.create_connection(("127.0.0.1", pool.port), 5)
         sock.setblocking(False)
         try:
-            for _ in range(10):
-                request = tongue.request()
+            for request in [request for _ in range(10) for request in tongue.requests()]:
                 sock.sendall(request.bytes)
                 buffer, found = bytearray(), None
                 end = time.monotonic() + self.bound
