@@ -90,16 +90,61 @@ static void all_at_once(struct world *w)
     check(w);
 }
 
+static void all_kinds(struct world *w)
+{
+    one_by_one(w, &w->askers[0]);
+    all_at_once(w);
+}
+
+/* Requests that hang together, of clients of which each is gone when it has been told something it can't go on with. Half
+ * of the last request comes late. */
+static void hanging_together(struct world *w)
+{
+    static const char *const stories[] = {
+        "HELLO 3 AUTH default secret SETNAME me\r\nCLIENT GETNAME\r\nSELECT 5\r\nGET "
+        "k\r\nRESET\r\nPING\r\n",
+        "AUTH secret\r\nAUTH user pw\r\nGET k\r\nHELLO 3\r\nMULTI\r\nRESET\r\nAUTH secret\r\n",
+        "AUTH secret\r\nMULTI\r\nSET k v\r\nGET k\r\nEXEC\r\nMULTI\r\nDISCARD\r\nMULTI\r\nEXEC\r\n",
+        "AUTH secret\r\nWATCH k\r\nGET k\r\nMULTI\r\nSET k v\r\nEXEC\r\nWATCH k\r\nUNWATCH\r\n",
+        "AUTH secret\r\nWATCH k\r\nMULTI\r\nSET k v\r\nDISCARD\r\nWATCH k\r\nMULTI\r\nRESET\r\n",
+        "AUTH secret\r\nBLPOP k 0\r\nGET k\r\nXREAD BLOCK 5 STREAMS k $\r\nWAIT 0 1\r\nBLPOP k "
+        "0\r\nPING\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(stories); i++) {
+        struct sim_peer *c = world_client(w);
+        struct span all = span_str(stories[i]);
+        bool there = c != NULL;
+        for (size_t k = 0; k < w->setup.servers; k++)
+            w->servers[k].hold = i % 2 == 1;
+        memory_aside();
+        there = there && sim_peer_send(c, span_of(all.ptr, all.len - 4));
+        memory_aside_end();
+        sim_settle(w->loop);
+        for (size_t k = 0; k < w->setup.servers * 8; k++) {
+            server_release(&w->servers[k % w->setup.servers], SIZE_MAX);
+            sim_settle(w->loop);
+        }
+        memory_aside();
+        there = there && sim_peer_send(c, span_from(all, all.len - 4));
+        memory_aside_end();
+        sim_settle(w->loop);
+        if (there)
+            sim_peer_half_close(c);
+        sim_advance(w->loop, 150);
+        if (there)
+            sim_peer_close(c);
+    }
+}
+
 /* Returns how many allocations failed. */
-static uint64_t session(const struct world_setup *setup, uint64_t skip, uint64_t count)
+static uint64_t session(const struct world_setup *setup, void (*play)(struct world *w),
+                        uint64_t skip, uint64_t count)
 {
     static struct world w;
     memory_fail(skip, count);
     bool open = world_open(&w, setup);
-    if (open) {
-        one_by_one(&w, &w.askers[0]);
-        all_at_once(&w);
-    }
+    if (open)
+        play(&w);
     uint64_t failed = memory_calm();
     assert_true(open || failed > 0);
     if (!open)
@@ -110,38 +155,45 @@ static uint64_t session(const struct world_setup *setup, uint64_t skip, uint64_t
     return failed;
 }
 
-static void every_one(const struct world_setup *setup)
+static void every_one(const struct world_setup *setup, void (*play)(struct world *w))
 {
     uint64_t runs = 0;
-    while (session(setup, runs, 1) > 0)
+    while (session(setup, play, runs, 1) > 0)
         assert_true(++runs < RUNS_MAX);
     assert_true(runs > 100); /* the story was told */
     print_message("# %llu allocations\n", (unsigned long long)runs);
 }
 
-static void from_one_on(const struct world_setup *setup)
+static void from_one_on(const struct world_setup *setup, void (*play)(struct world *w))
 {
-    for (uint64_t skip = 0; session(setup, skip, UINT64_MAX) > 0; skip += 7)
+    for (uint64_t skip = 0; session(setup, play, skip, UINT64_MAX) > 0; skip += 7)
         ;
 }
 
 static void test_redis(void **state)
 {
     (void)state;
-    every_one(&redis);
+    every_one(&redis, all_kinds);
+}
+
+static void test_sessions(void **state)
+{
+    (void)state;
+    every_one(&redis, hanging_together);
 }
 
 static void test_memcache(void **state)
 {
     (void)state;
-    every_one(&memcache);
+    every_one(&memcache, all_kinds);
 }
 
 static void test_no_more_memory(void **state)
 {
     (void)state;
-    from_one_on(&redis);
-    from_one_on(&memcache);
+    from_one_on(&redis, all_kinds);
+    from_one_on(&memcache, all_kinds);
+    from_one_on(&redis, hanging_together);
 }
 
 int main(void)
@@ -149,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_redis),
         cmocka_unit_test(test_memcache),
+        cmocka_unit_test(test_sessions),
         cmocka_unit_test(test_no_more_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
