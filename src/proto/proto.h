@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/chain.h"
@@ -324,6 +325,17 @@ struct request_view {
     const char *base;   /* where the message begins: what args are relative to */
     const struct args *args;
 };
+
+/** Empties a view. Of what stands behind the keys only that is set which belongs to every kind of request: to
+ * zero the rest, and keys of which none is in use, would cost as much as to frame a short request. */
+static inline void request_view_clear(struct request_view *v)
+{
+    memset(v, 0, offsetof(struct request_view, keys));
+    v->wire = span_of(NULL, 0);
+    v->reply = span_of(NULL, 0);
+    v->base = NULL;
+    v->args = NULL;
+}
 
 /** The keys of a view in order; total number. */
 static inline uint32_t request_key_count(const struct request_view *v)

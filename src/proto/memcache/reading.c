@@ -3,19 +3,7 @@
 
 void reading_begin(struct request_view *v, const char *base, const struct args *args)
 {
-    v->kind = REQUEST_NONE;
-    v->len = 0;
-    v->write = false;
-    v->quiet = false;
-    v->close = false;
-    v->expect = 0;
-    v->hush = 0;
-    v->join = 0;
-    v->about = false;
-    v->named = false;
-    v->ranges = 0;
-    v->wire = (struct span){0};
-    v->reply = (struct span){0};
+    request_view_clear(v);
     v->base = base;
     v->args = args;
 }

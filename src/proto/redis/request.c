@@ -335,21 +335,10 @@ static enum parse parse_array(struct request_parser *p, struct proto_session *se
     return recognise_scratch(p, ses, scratch, out);
 }
 
-/* All but the keys, of which none is in use: to zero those too would cost as much as to frame a
- * short request. */
-static inline void view_clear(struct request_view *v)
-{
-    memset(v, 0, offsetof(struct request_view, keys));
-    v->wire = span_of(NULL, 0);
-    v->reply = span_of(NULL, 0);
-    v->base = NULL;
-    v->args = NULL;
-}
-
 enum parse redis_request_parse(struct request_parser *p, struct proto_session *ses, struct span in,
                                struct buf *scratch, struct request_view *out)
 {
-    view_clear(out);
+    request_view_clear(out);
     if (in.len == 0)
         return PARSE_MORE;
     if (p->state == AT_START)

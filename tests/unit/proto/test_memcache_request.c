@@ -888,6 +888,27 @@ static void test_writes(void **state)
     }
 }
 
+/* A view is not emptied by whoever hands it in: nothing of the request before may be left. */
+static void test_fresh_view(void **state)
+{
+    (void)state;
+    static const struct span cases[] = {SPAN("get a b c\r\n"), SPAN("get a\r\n"),
+                                        SPAN("set a 0 0 1\r\nx\r\n"), SPAN("mg a v\r\n")};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct reader r;
+        char *copy;
+        reader_init(&r);
+        memset(&r.view, 1, sizeof(r.view));
+        assert_int_equal(feed(&r, cases[i], &copy), PARSE_DONE);
+        assert_false(r.view.named);
+        assert_false(r.view.about);
+        assert_false(r.view.close);
+        assert_false(r.view.quiet);
+        free(copy);
+        reader_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -906,6 +927,7 @@ int main(void)
         cmocka_unit_test(test_skip),          cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_binary),
         cmocka_unit_test(test_compose_part),  cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_fresh_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
