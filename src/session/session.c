@@ -486,7 +486,7 @@ static void left(struct client *c)
     if (own != NULL && c->held->verb == SESSION_BLOCK)
         private_cut_later(own, CLIENT_LEFT);
     else if (c->held->wait != NULL)
-        wait_cut(c->held->wait, CLIENT_LEFT);
+        wait_cut_later(c->held->wait, CLIENT_LEFT);
     if (c->held != NULL && c->held->hears != NULL)
         subscriber_stop(c->held->hears, CLIENT_LEFT);
 }
@@ -530,6 +530,8 @@ static enum request_fate wait_for_all(struct client *c, const struct request_vie
     }
     c->held->wait = w;
     count(c);
+    if (stream_left(&c->stream))
+        left(c);
     return REQUEST_STARTED;
 }
 

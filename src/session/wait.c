@@ -269,3 +269,10 @@ void wait_cut(struct wait *w, const char *why)
     if (--w->left == 0)
         finish(w);
 }
+
+void wait_cut_later(struct wait *w, const char *why)
+{
+    for (uint32_t i = 0; i < w->count; i++)
+        if (w->asked[i].own != NULL)
+            private_cut_later(w->asked[i].own, why);
+}

@@ -24,4 +24,7 @@ must_check struct wait *wait_begin(struct client *c, const struct request_view *
 /** Waits no longer: servers that have not answered fail, with `why`, before this returns. */
 void wait_cut(struct wait *w, const char *why);
 
+/** The same, but servers that answer soon still count. `why` lives on. */
+void wait_cut_later(struct wait *w, const char *why);
+
 #endif

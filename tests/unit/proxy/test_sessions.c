@@ -282,6 +282,38 @@ static void test_nobody_waits_for_who_is_gone(void **state)
     }
 }
 
+/* The same with all servers: one that only closed its sending side is told what they answer at once. */
+static void test_wait_of_who_sends_no_more(void **state)
+{
+    (void)state;
+    rig_open(r, REDIS ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    a()->hold = true;
+    rig_ask(r, c, "WAIT 0 0");
+    sim_peer_half_close(c);
+    sim_settle(r->loop);
+    EXPECT(r, c, "");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), "+PONG\r\n:0\r\n");
+    buf_clear(&fake_conn_now(a())->pending);
+    fake_say(a(), ":0\r\n");
+    EXPECT(r, c, ":0\r\n");
+    assert_true(sim_peer_ended(c));
+    sim_advance(r->loop, 200);
+    assert_non_null(fake_conn_now(a())); /* idle, and of use to others */
+
+    struct sim_peer *late = rig_client(r, 0);
+    rig_ask(r, late, "WAIT 0 0");
+    rig_ask(r, late, "WAIT 0 0");
+    sim_peer_half_close(late);
+    sim_advance(r->loop, 110);
+    sim_advance(r->loop, 110);
+    EXPECT(r, late,
+           "-ERR Connection refused (server 'a': its client sends no more)\r\n"
+           "-ERR Connection refused (server 'a': its client sends no more)\r\n");
+    assert_true(sim_peer_ended(late));
+}
+
 /* A client that does not read has a connection of its own, and a request over several servers, of which only that
  * one's reply is outstanding: when that begins the client is closed, and with it the connection and the last part. */
 static void test_overflow_ends_what_it_belongs_to(void **state)
@@ -325,6 +357,7 @@ int main(void)
         cmocka_unit_test_teardown(test_nobody_waits_for_who_is_gone, close_rig),
         cmocka_unit_test(test_multi_is_refused),
         cmocka_unit_test_teardown(test_multi_is_refused_while_watching, close_rig),
+        cmocka_unit_test_teardown(test_wait_of_who_sends_no_more, close_rig),
         cmocka_unit_test_teardown(test_overflow_ends_what_it_belongs_to, close_rig),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
