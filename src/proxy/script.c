@@ -36,8 +36,12 @@ static void run(struct client *c, const struct request_view *v, uint32_t server,
     struct upstream *up = c->front->up;
     struct request *r = request_new(c, v->quiet);
     bool there = script_is_on(s, server, upstream_conn_number(up, server, &c->lane));
-    if (r == NULL || (!there && !compose(c, v, s->script))) {
+    if (r == NULL) {
         request_no_memory(c);
+        return;
+    }
+    if (!there && !compose(c, v, s->script)) {
+        request_fail(r, SPAN("Cannot allocate memory"));
         return;
     }
     r->part.on = &events;
@@ -54,6 +58,8 @@ static void run(struct client *c, const struct request_view *v, uint32_t server,
 static void keep(struct client *c, struct span body)
 {
     char name[SCRIPT_NAME];
+    if (body.len > SCRIPTS_BYTES)
+        return;
     c->front->proto->scripts->name(body, name);
     scripts_add(&c->front->up->pool->scripts, name, body);
 }
