@@ -63,6 +63,7 @@ struct line {
     struct list queries;
     struct query ping;
     bool up;                  /* the login is done */
+    bool told;                /* the log knows that it is lost */
     bool again;               /* memory was out for something that was to be said */
     uint64_t since;           /* ms: when it was opened; then, when something was heard last */
     uint64_t up_since;        /* ms */

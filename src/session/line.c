@@ -99,6 +99,24 @@ static void rest(struct line *line)
     line->retry_at = hub_now(line->hub) + jittered(line, wait);
 }
 
+/* Once for all attempts, however long the server is away. */
+static void tell_lost(struct line *line, bool was_up)
+{
+    if (line->told || line->own || list_empty(&line->legs))
+        return;
+    line->told = true;
+    log_warn("pool '%s': subscriptions on server '%s' %s: %s", up_of(line)->pool->conf->name,
+             name_of(line), was_up ? "are interrupted" : "can't begin", line->reason);
+}
+
+static void tell_back(struct line *line)
+{
+    if (line->told && !list_empty(&line->legs))
+        log_notice("pool '%s': subscriptions on server '%s' are back",
+                   up_of(line)->pool->conf->name, name_of(line));
+    line->told = false;
+}
+
 /* Everything that was on it is not. */
 static void lost(struct line *line, struct span reason, bool own)
 {
@@ -112,10 +130,7 @@ static void lost(struct line *line, struct span reason, bool own)
     rest(line);
     while (first_query(line) != NULL)
         list_unlink(&first_query(line)->link);
-    if (was_up && !list_empty(&line->legs))
-        log_warn("pool '%s': subscriptions on server '%s' are interrupted: %.*s",
-                 up_of(line)->pool->conf->name, name_of(line), (int)strcspn(line->reason, "\r\n"),
-                 line->reason);
+    tell_lost(line, was_up);
     LIST_FOREACH_SAFE (node, &line->legs) {
         struct leg *l = container_of(node, struct leg, link);
         l->state = LEG_OFF;
@@ -137,6 +152,7 @@ static void on_ready(struct ear *e)
     line->up = true;
     line->since = hub_now(line->hub);
     line->up_since = line->since;
+    tell_back(line);
     ping(line);
     review_all(line);
 }

@@ -134,6 +134,7 @@ enum end {
     END_LATE,    /* a reply was late */
     END_REFUSED, /* the server refused a login that a client brought */
     END_STOP,    /* we want no more of it */
+    END_LEFT,    /* nobody waits for it any more: the client is gone for whom it was */
 };
 
 /** Ends the connection: counts, answers every part left, and closes. `reason` begins with the words

@@ -121,13 +121,16 @@ void conn_end(struct server_conn *sc, enum end end, const char *reason)
     timer_stop(up_of(sc)->loop, &sc->attempt);
     conn_leave_slot(sc);
     count_end(sc, end);
-    if (slot != NULL && end != END_STOP && end != END_REFUSED && was < SERVER_CONN_READY) {
+    bool ours = end == END_STOP || end == END_LEFT || end == END_REFUSED;
+    if (slot != NULL && !ours && was < SERVER_CONN_READY) {
         snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
         slot->lacking = end == END_SHORT;
         slot_rest(sc, slot);
     }
-    bool failed = end == END_ERROR || end == END_CONNECT || end == END_SHORT || sc->part_count > 0;
-    if (failed && !sc->apart)
+    bool failed = end == END_ERROR || end == END_CONNECT || end == END_SHORT ||
+                  (end != END_LEFT && sc->part_count > 0);
+    /* Of one that is heard its owner tells, who knows what it is for. */
+    if (failed && !sc->apart && ear == NULL)
         log_warn("pool '%s': %s with %u requests on it: %s", pool_of(sc)->conf->name,
                  sc->connected ? "connection to server ended"
                                : "connection to server did not come up",
@@ -190,7 +193,7 @@ void server_conns_retire(struct profile *p)
 
 void server_conn_stop(struct server_conn *sc, const char *reason)
 {
-    conn_end(sc, END_STOP, reason);
+    conn_end(sc, END_LEFT, reason);
 }
 
 void server_conn_shut_down(struct server_conn *sc)

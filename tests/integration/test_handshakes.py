@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What client libraries say before the first command of an application, for those that can't be had here: jedis,
-lettuce, go-redis, StackExchange.Redis. Each request must do what it does on one server: succeed, or be an error, which
-that library takes. What only newer servers know may succeed, too."""
+lettuce, go-redis, StackExchange.Redis. The sequences are written down from what is known of them, not recorded.
+Each request must do what it does on one server: succeed, or be an error, which that library takes. What only newer
+servers know may succeed, too."""
 
 import re
 

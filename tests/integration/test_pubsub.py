@@ -401,7 +401,10 @@ def test_server_comes_back(cashew, redis_server):
         redis_server.client().publish("yy", "2")
         assert read_values(c, 2) == [news(2, "message", "x", "1"), news(2, "pmessage", "y*", "yy", "2")]
         assert ask(d, "SUBSCRIBE", "x") == told(2, "subscribe", "x", 1)
-    assert "subscriptions on server 's0' are interrupted" in proxy.log()
+    log = proxy.log()
+    assert log.count("subscriptions on server 's0' are interrupted") == 1
+    assert log.count("subscriptions on server 's0' are back") == 1
+    assert "did not come up" not in log
 
 
 def test_silent_server_is_found(cashew, redis_server):

@@ -222,6 +222,7 @@ def test_a_client_that_goes_waits_no_more(proxy, shards, how, behind):
     other = Raw(proxy.port)
     assert ask(other, "RPUSH", "{q}", "v") == b":1\r\n"
     assert ask(other, "LPOP", "{q}") == b"$1\r\nv\r\n"
+    assert "connection to server ended" not in proxy.log()
 
 
 def test_timeout_does_not_end_a_wait(cashew, shards):
