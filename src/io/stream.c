@@ -24,7 +24,11 @@ enum {
     FINISHING = 1u << 9, /* stream_finish() was called */
     FIN_SENT = 1u << 10,
     CLOSED = 1u << 11,
+    HELD = 1u << 12, /* stream_hold(): what comes is kept */
 };
+
+/* With any of these the owner wants no data. */
+enum { SILENT = PAUSED | HELD };
 
 /* With any of these, what the owner writes is dropped. */
 enum { NO_OUTPUT = BROKEN | DEAD | FINISHING | CLOSED };
@@ -243,7 +247,7 @@ static void tell_end(struct stream *s, int err)
 /* Shows all that is kept, again after each stream_take(). */
 static void show_kept(struct stream *s)
 {
-    while (buf_len(&s->in) > 0 && !(s->bits & (PAUSED | NO_INPUT))) {
+    while (buf_len(&s->in) > 0 && !(s->bits & (SILENT | NO_INPUT))) {
         unset(s, TAKEN);
         size_t len = buf_len(&s->in);
         size_t used = s->on->data(s, buf_span(&s->in));
@@ -277,7 +281,7 @@ static void on_recv(struct sock *sock, struct span in)
     struct stream *s = self(sock);
     if (s->bits & NO_INPUT)
         return;
-    if (buf_len(&s->in) == 0 && in.len > 0 && !(s->bits & PAUSED)) {
+    if (buf_len(&s->in) == 0 && in.len > 0 && !(s->bits & SILENT)) {
         size_t used = s->on->data(s, in);
         must(used <= in.len);
         in = span_from(in, used);
@@ -287,8 +291,10 @@ static void on_recv(struct sock *sock, struct span in)
         keep(s, in);
         show_kept(s);
     }
-    if ((s->bits & (END_HELD | PAUSED | NO_INPUT)) == END_HELD)
+    if ((s->bits & (END_HELD | SILENT | NO_INPUT)) == END_HELD)
         tell_end(s, 0);
+    else if ((s->bits & (SILENT | NO_INPUT)) == HELD && in.len > 0)
+        s->on->kept(s);
 }
 
 static void on_ended(struct sock *sock, int err)
@@ -302,7 +308,7 @@ static void on_ended(struct sock *sock, int err)
             make_dirty(s);
     } else if (s->bits & (TOLD | DEAD)) {
         return;
-    } else if (err == 0 && (s->bits & PAUSED) && buf_len(&s->in) > 0) {
+    } else if (err == 0 && (s->bits & SILENT) && buf_len(&s->in) > 0) {
         set(s, END_HELD);
     } else {
         tell_end(s, err);
@@ -347,19 +353,30 @@ void stream_pause(struct stream *s)
     sock_pause(&s->sock);
 }
 
+void stream_hold(struct stream *s)
+{
+    if (s->bits & (FINISHING | CLOSED))
+        return;
+    if (s->bits & PAUSED)
+        sock_resume(&s->sock);
+    unset(s, PAUSED);
+    set(s, HELD);
+}
+
 void stream_resume(struct stream *s)
 {
-    if (!(s->bits & PAUSED) || (s->bits & CLOSED))
+    if (!(s->bits & SILENT) || (s->bits & CLOSED))
         return;
-    unset(s, PAUSED);
-    sock_resume(&s->sock);
+    if (s->bits & PAUSED)
+        sock_resume(&s->sock);
+    unset(s, SILENT);
     if (buf_len(&s->in) > 0)
         sock_offer(&s->sock);
 }
 
 bool stream_paused(const struct stream *s)
 {
-    return (s->bits & PAUSED) != 0;
+    return (s->bits & SILENT) != 0;
 }
 
 bool stream_blocked(const struct stream *s)

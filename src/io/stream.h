@@ -28,7 +28,7 @@ struct stream_events {
      * stream_resume() offers them again. */
     size_t (*data)(struct stream *s, struct span in);
     /** As sock_events.ended. What was not consumed is still there until the stream is closed. While
-     * paused with unconsumed whole messages an orderly end is held back until stream_resume() and
+     * paused or held with unconsumed whole messages an orderly end is held back until stream_resume() and
      * the data call after it. */
     void (*ended)(struct stream *s, int err);
     /** The out queue fell empty after stream_flush() had left bytes in it. May be NULL. */
@@ -40,6 +40,8 @@ struct stream_events {
     /** While it is paused: the peer sends no more than what is kept or still to be received, and `ended` comes
      * behind that. Once at most. May be NULL. */
     void (*left)(struct stream *s);
+    /** While it is held: more was kept. */
+    void (*kept)(struct stream *s);
 };
 
 struct stream {
@@ -114,9 +116,21 @@ void stream_forget(struct stream *s);
 /** Stops calling `data`. */
 void stream_pause(struct stream *s);
 
-/** Goes on: kept input is offered again, from the loop. */
+/** The same, but what arrives is received and kept: for a peer that may read only once it has sent all. `kept`
+ * tells of it. */
+void stream_hold(struct stream *s);
+
+/** Goes on after either: kept input is offered again, from the loop. */
 void stream_resume(struct stream *s);
+
+/** Was it paused or held, and not resumed since? */
 bool stream_paused(const struct stream *s);
+
+/** Bytes of the input that are kept. */
+static inline size_t stream_waiting(const struct stream *s)
+{
+    return buf_len(&s->in);
+}
 
 /** Was `left` told? */
 static inline bool stream_left(const struct stream *s)

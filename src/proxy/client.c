@@ -160,21 +160,45 @@ static size_t unread(const struct client *c)
     return stream_blocked(&c->stream) ? backlog(c) : c->parked;
 }
 
+/* But for what it does not read: may it have so many requests open, and ask on? */
+static inline bool may_ask(const struct client *c, uint32_t open)
+{
+    return c->state == CLIENT_OPEN && c->open <= open && !c->waiter.waits && c->draining == 0 &&
+           !(c->alone && (c->open > 0 || c->asks)) &&
+           memory_lets_read(&c->front->px->memory, c->half);
+}
+
 static every_request bool may_read(const struct client *c)
 {
-    return c->state == CLIENT_OPEN && c->open < CLIENT_OPEN_MAX && unread(c) < output_soft(c) &&
-           !c->waiter.waits && c->draining == 0 && !(c->alone && (c->open > 0 || c->asks)) &&
-           memory_lets_read(&c->front->px->memory, c->half);
+    return may_ask(c, CLIENT_OPEN_MAX - 1) && unread(c) < output_soft(c);
+}
+
+/* Stops reading requests. Where only the client itself can make what stopped it go, what it sends meanwhile is
+ * kept: many send all of a pipeline before they read, and would else wait for us for ever as we for them. */
+slow_path static void stop_reading(struct client *c)
+{
+    if (may_ask(c, CLIENT_OPEN_MAX / 2))
+        stream_hold(&c->stream);
+    else
+        stream_pause(&c->stream);
 }
 
 /* Reads on once half of what stopped it is gone, so that it does not stop again with the next
  * request. */
+slow_path static void try_reading(struct client *c)
+{
+    if (!may_ask(c, CLIENT_OPEN_MAX / 2))
+        return;
+    if (unread(c) <= output_soft(c) / 2)
+        stream_resume(&c->stream);
+    else
+        stream_hold(&c->stream);
+}
+
 static inline void read_on(struct client *c)
 {
-    if (c->state == CLIENT_OPEN && stream_paused(&c->stream) && c->open <= CLIENT_OPEN_MAX / 2 &&
-        unread(c) <= output_soft(c) / 2 && !c->waiter.waits && c->draining == 0 &&
-        !(c->alone && (c->open > 0 || c->asks)) && memory_lets_read(&c->front->px->memory, c->half))
-        stream_resume(&c->stream);
+    if (unlikely(stream_paused(&c->stream)))
+        try_reading(c);
 }
 
 void client_read_on(struct client *c)
@@ -512,7 +536,7 @@ static size_t on_data(struct stream *s, struct span in)
     /* Of one that waits alone, for what may be long in coming, it is well to hear that it is gone. */
     bool listens = c->alone && used == in.len;
     if (c->state == CLIENT_OPEN && !may_read(c) && !listens)
-        stream_pause(s);
+        stop_reading(c);
     return c->state >= CLIENT_FINISHING ? in.len : used;
 }
 
@@ -522,6 +546,17 @@ static void on_left(struct stream *s)
     struct client *c = of_stream(s);
     if (c->held != NULL)
         c->front->px->sessions->left(c);
+}
+
+/* It asks on and on, and reads nothing. */
+static void on_kept(struct stream *s)
+{
+    struct client *c = of_stream(s);
+    uint64_t limit = (uint64_t)c->front->up->pool->conf->client_output_limit;
+    if (backlog(c) + (uint64_t)stream_waiting(s) <= limit)
+        return;
+    stat_add(&stats_of(c)->client_overflow, 1);
+    client_fail(c, "it does not read its replies (client_output_limit)");
 }
 
 static void on_ended(struct stream *s, int err)
@@ -554,6 +589,7 @@ static const struct stream_events events = {
     .broken = on_broken,
     .closed = on_closed,
     .left = on_left,
+    .kept = on_kept,
 };
 
 int client_open(struct front *front, int fd)

@@ -4,6 +4,7 @@
 import hashlib
 import os
 import random
+import socket
 import threading
 import time
 
@@ -46,6 +47,21 @@ def exchange(client, request, expected):
 
 
 # ---------------------------------------------------------------- depth
+
+def test_whole_pipeline_sent_before_the_first_reply_is_read(redis_port):
+    """As many clients do it: replies far beyond client_output_soft, requests beyond the sockets' buffers."""
+    depth, value, note = 1_000, b"v" * 20_000, b"n" * 10_000
+    sock = socket.socket()
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+    sock.connect(("127.0.0.1", redis_port))
+    with Raw(sock, timeout=20) as client:
+        exchange(client, resp("SET", "big", value), b"+OK\r\n")
+        client.send((resp("GET", "big") + resp("ECHO", note)) * depth)
+        expected = bulk(value) + bulk(note)
+        for _ in range(depth):
+            assert client.recv_exact(len(expected)) == expected
+
 
 def test_deep_redis_pipeline(redis_port):
     depth = 10_000

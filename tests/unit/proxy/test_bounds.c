@@ -116,6 +116,37 @@ static void test_output_limit(void **state)
     rig_expect_get(r, other, "k");
 }
 
+/* A client that sends all of a pipeline before it reads must get it all: what it sends behind its backlog is kept. */
+static void test_asks_all_before_it_reads(void **state)
+{
+    enum { ASKED = 40 };
+    (void)state;
+    rig_open(r, HEAD "  client_output_soft: 1000\n  client_output_limit: 50000\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    sim_peer_limit(c, SIM_UNLIMITED, 0);
+    for (int i = 0; i < ASKED; i++)
+        rig_ask(r, c, "GET big:600");
+    assert_true(a()->requests < ASKED);
+    sim_peer_room(c, 1000000);
+    sim_settle(r->loop);
+    assert_int_equal(sim_peer_received(c).len, ASKED * (600 + 8));
+    assert_int_equal(a()->requests, ASKED);
+}
+
+/* But not more than the limit. */
+static void test_asks_and_never_reads(void **state)
+{
+    (void)state;
+    rig_open(r, HEAD "  client_output_soft: 1000\n  client_output_limit: 5000\n" ONE);
+    struct sim_peer *c = rig_client(r, 0);
+    sim_peer_limit(c, SIM_UNLIMITED, 0);
+    for (int i = 0; i < 1000 && !sim_peer_gone(c); i++)
+        rig_ask(r, c, "GET big:600");
+    assert_true(sim_peer_gone(c));
+    assert_true(a()->requests < 5);
+    assert_int_equal(POOL_STAT(r, client_overflow), 1);
+}
+
 /* One reply may be larger than the limit. */
 static void test_single_reply_is_not_limited(void **state)
 {
@@ -227,6 +258,8 @@ int main(void)
         TEST(test_server_ends_while_clients_wait),
         TEST(test_small_output_soft),
         TEST(test_output_limit),
+        TEST(test_asks_all_before_it_reads),
+        TEST(test_asks_and_never_reads),
         TEST(test_single_reply_is_not_limited),
         TEST(test_request_size),
         TEST(test_idle_client_is_closed),
