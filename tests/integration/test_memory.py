@@ -148,9 +148,10 @@ def test_idle_clients_take_little(redis_server, cashew):
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
     port = harness.free_port()
     proxy = cashew(harness.pool("alpha", port, [redis_server], redis=True))
-    crowd = [connect(port) for _ in range(200)]  # so that all code and tables are there
+    # So that all code, tables and receive buffers, which all clients share, are there.
+    crowd = [connect(port) for _ in range(200)]
     try:
-        for client in crowd:
+        for client in crowd * 5:
             ask(client)
         before = rss(proxy.pid)
         for _ in range(count):
