@@ -68,7 +68,8 @@ def test_stderr_without_a_log_file(redis_server, tmp_path):
         process = subprocess.Popen([*harness.base_command(), "-c", config, "-s",
                                     str(harness.free_port()), "-a", "127.0.0.1"], stderr=err)
     try:
-        harness.wait_for(lambda: harness.is_listening(port), 5, "a listener")
+        # It listens before it takes signals.
+        harness.wait_for(lambda: " started on pid " in (tmp_path / "stderr").read_text(), 15, "the start")
         process.send_signal(signal.SIGHUP)
         harness.wait_for(lambda: "SIGHUP" in (tmp_path / "stderr").read_text(), 5)
         process.send_signal(signal.SIGTERM)
