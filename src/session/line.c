@@ -245,7 +245,11 @@ bool line_open(struct line *line)
         return true;
     snprintf(line->reason, sizeof(line->reason), "%s", up->reason);
     line->own = false;
-    rest(line);
+    /* Where it was only too early for an attempt, no second wait is added to the one that runs. */
+    if (line->ear.slot.retry_at > now)
+        line->retry_at = line->ear.slot.retry_at;
+    else
+        rest(line);
     return false;
 }
 
