@@ -54,7 +54,7 @@ static inline void tell_verb(struct ask *a, const struct request_view *v)
     static const char *const verbs[] = {
         [SESSION_MULTI] = "multi", [SESSION_EXEC] = "exec",       [SESSION_DISCARD] = "discard",
         [SESSION_WATCH] = "watch", [SESSION_UNWATCH] = "unwatch", [SESSION_BLOCK] = "block",
-        [SESSION_ABORT] = "abort", [SESSION_WAIT] = "wait",     [SESSION_ASIDE] = "aside"};
+        [SESSION_ABORT] = "abort", [SESSION_WAIT] = "wait",       [SESSION_ASIDE] = "aside"};
     char ms[32] = "";
     bool waits = v->verb == SESSION_BLOCK || v->verb == SESSION_WAIT;
     if (waits && v->block_ms == BLOCK_FOREVER)
