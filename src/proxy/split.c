@@ -278,6 +278,7 @@ static uint32_t *order_keys(struct proxy *px, struct split *s, uint32_t *ends, u
 /* Keeps the keys in that order, for the join. False if memory is out. */
 static bool keep_names(struct split *s, const struct request_view *v, const uint32_t *order)
 {
+    must(s->key_count > 0);
     size_t bytes = s->key_count * sizeof(*s->names);
     for (uint32_t i = 0; i < s->key_count; i++)
         bytes += request_key(v, i).len;

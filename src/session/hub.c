@@ -512,8 +512,9 @@ static void hub_free(struct hub *h)
     for (uint32_t i = 0; i < h->line_count; i++) {
         struct line *line = &h->lines[i];
         line_close(line);
-        while (!list_empty(&line->legs))
-            leg_free(LIST_FIRST(&line->legs, struct leg, link));
+        LIST_FOREACH_SAFE (node, &line->legs) {
+            leg_free(container_of(node, struct leg, link));
+        }
     }
     while (*at != h)
         at = &(*at)->next;

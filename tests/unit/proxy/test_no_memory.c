@@ -120,7 +120,7 @@ static void hanging_together(struct world *w)
         there = there && sim_peer_send(c, span_of(all.ptr, all.len - 4));
         memory_aside_end();
         sim_settle(w->loop);
-        for (size_t k = 0; k < w->setup.servers * 8; k++) {
+        for (size_t k = 0; k < (size_t)w->setup.servers * 8; k++) {
             server_release(&w->servers[k % w->setup.servers], SIZE_MAX);
             sim_settle(w->loop);
         }
