@@ -41,6 +41,10 @@ def flag(chance):
         return letter + chance.choice([b"S", b"s", b"A", b"P", b"R", b"E", b"I", b"+", b"", b"X", b"append"])
     if letter in b"DJ":
         return letter + number(chance, DELTAS)
+    if letter == b"R":
+        # Never a time for which something may have been stored: a second later it would be the winner's.
+        word = number(chance)
+        return letter + (word if len(word) > 6 else word.translate(bytes.maketrans(b"17", b"34")))
     return letter + (number(chance) if letter in b"TNRFC" else chance.choice([b"", b"", b"x"]))
 
 
