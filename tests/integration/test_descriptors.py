@@ -16,8 +16,10 @@ def allow_descriptors(pid, count):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
-def highest(pid):
-    return max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+def no_more(pid):
+    """The limit with which it gets no other descriptor: the lowest number that is free, whatever is open above."""
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    return min(set(range(len(taken) + 1)) - taken)
 
 
 def test_no_descriptor_for_clients(redis_server, cashew, raw):
@@ -26,7 +28,7 @@ def test_no_descriptor_for_clients(redis_server, cashew, raw):
     old = raw(port)
     assert old.send(harness.resp("GET", "k")).recv_reply() == b"$-1\r\n"
     before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)[0]
-    allow_descriptors(proxy.pid, highest(proxy.pid) + 1)
+    allow_descriptors(proxy.pid, no_more(proxy.pid))
     late = raw(port)
     late.send(harness.resp("GET", "k"))
     harness.wait_for(lambda: "accept on" in proxy.log(), what="the pause of accepting")
@@ -45,7 +47,7 @@ def test_no_descriptor_for_servers(redis_server, cashew, raw):
     client = raw(port)
     assert client.send(harness.resp("PING")).recv_reply() == b"+PONG\r\n"
     before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)[0]
-    allow_descriptors(proxy.pid, highest(proxy.pid) + 1)
+    allow_descriptors(proxy.pid, no_more(proxy.pid))
     reply = client.send(harness.resp("GET", "k")).recv_reply()
     assert reply.startswith(b"-ERR Too many open files (server '")
     allow_descriptors(proxy.pid, before)
